@@ -1,0 +1,1 @@
+"""The energy ledger and its delivery to Lago."""

@@ -1,0 +1,1 @@
+"""JSON APIs, sign-in, SteVe hooks and health."""

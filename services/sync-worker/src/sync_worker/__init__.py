@@ -1,0 +1,1 @@
+"""Follows chargers, tags and transactions in SteVe."""
