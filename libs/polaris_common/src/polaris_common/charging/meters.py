@@ -1,0 +1,157 @@
+"""Meter readings and the latest reading of each transaction."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import text
+
+from polaris_common.charging.samples import MeterValues, power_w, register_wh
+from polaris_common.db import UnitOfWork
+
+_INSERT_READINGS = text("""
+INSERT INTO meter_readings
+    (steve_transaction_id, sampled_at, measurand, phase, location, context, unit, value, register_wh)
+SELECT * FROM unnest(
+    CAST(:transactions AS bigint[]), CAST(:times AS timestamptz[]), CAST(:measurands AS text[]), CAST(:phases AS text[]),
+    CAST(:locations AS text[]), CAST(:contexts AS text[]), CAST(:units AS text[]), CAST(:values AS text[]),
+    CAST(:registers AS bigint[]))
+ON CONFLICT DO NOTHING
+""")
+
+# The newest sample wins on the screen; every arrival, even an old one, makes billing look again.
+_UPSERT_LIVE = text("""
+INSERT INTO live_meters AS live
+    (steve_transaction_id, charge_box_id, connector_id, sampled_at, register_wh, power_w)
+SELECT * FROM unnest(
+    CAST(:transactions AS bigint[]), CAST(:boxes AS text[]), CAST(:connectors AS int[]), CAST(:times AS timestamptz[]),
+    CAST(:registers AS bigint[]), CAST(:powers AS int[]))
+ON CONFLICT (steve_transaction_id) DO UPDATE SET
+    sampled_at = greatest(live.sampled_at, excluded.sampled_at),
+    register_wh = CASE WHEN excluded.sampled_at >= live.sampled_at
+                       THEN coalesce(excluded.register_wh, live.register_wh) ELSE live.register_wh END,
+    power_w = CASE WHEN excluded.sampled_at >= live.sampled_at
+                   THEN coalesce(excluded.power_w, live.power_w) ELSE live.power_w END,
+    received_at = now(),
+    revision = live.revision + 1
+""")
+
+_OWNERS = text("""
+SELECT steve_transaction_id, id, user_id, tag_mapping_id, start_wh FROM charging_sessions
+WHERE steve_transaction_id = ANY(CAST(:ids AS bigint[]))
+""")
+
+
+@dataclass(frozen=True)
+class KnownSession:
+    """The session behind a transaction, as far as telemetry needs it."""
+
+    id: int
+    user_id: UUID | None
+    tag_mapping_id: int | None
+    start_wh: int | None
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A point of a session's register."""
+
+    sampled_at: datetime
+    wh: int
+
+
+class MeterRepository:
+    """Every query on readings and live meters."""
+
+    def __init__(self, uow: UnitOfWork) -> None:
+        self._uow = uow
+
+    async def store(self, arrived: Sequence[MeterValues]) -> None:
+        """Store samples, once however often they arrive, and move the live meters."""
+        rows = [(values, sample) for values in arrived for sample in values.samples]
+        if not rows:
+            return
+        await self._uow.execute(
+            _INSERT_READINGS,
+            {
+                "transactions": [values.transaction_id for values, _ in rows],
+                "times": [values.sampled_at for values, _ in rows],
+                "measurands": [sample.measurand for _, sample in rows],
+                "phases": [sample.phase for _, sample in rows],
+                "locations": [sample.location for _, sample in rows],
+                "contexts": [sample.context for _, sample in rows],
+                "units": [sample.unit for _, sample in rows],
+                "values": [sample.value for _, sample in rows],
+                "registers": [register_wh(sample) for _, sample in rows],
+            },
+        )
+        await self._uow.execute(_UPSERT_LIVE, _live_parameters(arrived))
+
+    async def sessions_of(self, transaction_ids: Sequence[int]) -> dict[int, KnownSession]:
+        """The sessions we already know behind these transactions."""
+        rows = (await self._uow.execute(_OWNERS, {"ids": list(transaction_ids)})).all()
+        return {
+            row.steve_transaction_id: KnownSession(row.id, row.user_id, row.tag_mapping_id, row.start_wh)
+            for row in rows
+        }
+
+    async def registers(self, transaction_ids: Sequence[int]) -> dict[int, list[Reading]]:
+        """Each transaction's readable register values, in the order of the station's clock."""
+        rows = await self._uow.execute(
+            text(
+                "SELECT steve_transaction_id, sampled_at, register_wh FROM meter_readings "
+                "WHERE steve_transaction_id = ANY(CAST(:ids AS bigint[])) AND register_wh IS NOT NULL "
+                "ORDER BY steve_transaction_id, sampled_at, register_wh"
+            ),
+            {"ids": list(transaction_ids)},
+        )
+        readings: dict[int, list[Reading]] = {}
+        for row in rows:
+            readings.setdefault(row.steve_transaction_id, []).append(Reading(row.sampled_at, row.register_wh))
+        return readings
+
+    async def revisions(self, transaction_ids: Sequence[int]) -> dict[int, int]:
+        """The live meters' revisions, to be read before the readings they stand for."""
+        rows = await self._uow.execute(
+            text(
+                "SELECT steve_transaction_id, revision FROM live_meters "
+                "WHERE steve_transaction_id = ANY(CAST(:ids AS bigint[]))"
+            ),
+            {"ids": list(transaction_ids)},
+        )
+        return {row.steve_transaction_id: row.revision for row in rows}
+
+    async def mark_billed(self, revisions: Mapping[int, int]) -> None:
+        """Billing has looked at these live meters (SteVe id → revision)."""
+        if revisions:
+            await self._uow.execute(
+                text(
+                    "UPDATE live_meters AS m SET billed_revision = v.revision "
+                    "FROM unnest(CAST(:ids AS bigint[]), CAST(:revisions AS bigint[])) AS v(id, revision) "
+                    "WHERE m.steve_transaction_id = v.id AND m.billed_revision < v.revision"
+                ),
+                {"ids": list(revisions), "revisions": list(revisions.values())},
+            )
+
+
+def _live_parameters(arrived: Sequence[MeterValues]) -> dict[str, list[Any]]:
+    latest: dict[int, MeterValues] = {}
+    for values in arrived:
+        known = latest.get(values.transaction_id)
+        if known is None or values.sampled_at >= known.sampled_at:
+            latest[values.transaction_id] = values
+    ordered = sorted(latest.values(), key=lambda values: values.transaction_id)
+    return {
+        "transactions": [values.transaction_id for values in ordered],
+        "boxes": [values.charge_box_id for values in ordered],
+        "connectors": [values.connector_id for values in ordered],
+        "times": [values.sampled_at for values in ordered],
+        "registers": [_first_register(values) for values in ordered],
+        "powers": [power_w(values.samples) for values in ordered],
+    }
+
+
+def _first_register(values: MeterValues) -> int | None:
+    return next((wh for wh in map(register_wh, values.samples) if wh is not None), None)

@@ -1,0 +1,62 @@
+"""Connections to PostgreSQL."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import asyncpg
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker, create_async_engine
+
+from polaris_common.db.unit_of_work import UnitOfWork
+from polaris_common.settings import DatabaseSettings
+
+CONNECT_TIMEOUT_SECONDS = 5
+
+
+class Database:
+    """One process's pool of connections and the units of work made on it."""
+
+    def __init__(self, settings: DatabaseSettings, *, application_name: str) -> None:
+        self._url = settings.database_url
+        self._application_name = application_name
+        self.engine: AsyncEngine = create_async_engine(
+            settings.database_url,
+            pool_size=settings.database_pool_size,
+            max_overflow=settings.database_pool_size,
+            pool_pre_ping=True,
+            connect_args={
+                "timeout": CONNECT_TIMEOUT_SECONDS,
+                "server_settings": {"application_name": application_name, "timezone": "UTC"},
+            },
+        )
+        self._sessions = async_sessionmaker(self.engine, expire_on_commit=False, autoflush=False)
+
+    @asynccontextmanager
+    async def unit_of_work(self) -> AsyncIterator[UnitOfWork]:
+        """One transaction: committed when the block ends, rolled back when it raises."""
+        async with self._sessions() as session:
+            uow = UnitOfWork(session)
+            yield uow
+            await uow.commit()
+
+    async def connect_raw(self) -> "asyncpg.Connection[Any]":
+        """A connection of its own, outside the pool: for LISTEN and for advisory locks that must die with it."""
+        return await asyncpg.connect(
+            self._url.replace("postgresql+asyncpg://", "postgresql://", 1),
+            timeout=CONNECT_TIMEOUT_SECONDS,
+            server_settings={"application_name": self._application_name, "timezone": "UTC"},
+        )
+
+    async def ping(self) -> None:
+        """One round trip.
+
+        Raises:
+            OSError, SQLAlchemyError: the database cannot be reached.
+        """
+        async with self.engine.connect() as connection:
+            await connection.execute(text("SELECT 1"))
+
+    async def close(self) -> None:
+        """Close every pooled connection."""
+        await self.engine.dispose()

@@ -1,0 +1,48 @@
+"""Locks that live exactly as long as the connection that holds them."""
+
+from enum import IntEnum
+from types import TracebackType
+from typing import Any
+
+import asyncpg
+
+from polaris_common.db.engine import Database
+
+
+class LockName(IntEnum):
+    """Everything that only one process may do at a time; the numbers are PostgreSQL advisory lock keys."""
+
+    EVENT_RELAY = 7_001
+    SYNC = 7_002
+    LAGO_MIRROR = 7_003
+
+
+class AdvisoryLock:
+    """A session-level advisory lock on a connection of its own: a killed process frees it at once.
+
+    ``async with AdvisoryLock(database, LockName.SYNC) as lock: if lock.held: …``
+    """
+
+    def __init__(self, database: Database, name: LockName) -> None:
+        self._database, self._name = database, name
+        self.held = False
+        self._connection: asyncpg.Connection[Any] | None = None
+
+    async def __aenter__(self) -> "AdvisoryLock":
+        self._connection = await self._database.connect_raw()
+        self.held = bool(await self._connection.fetchval("SELECT pg_try_advisory_lock($1)", int(self._name)))
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._connection is not None:
+            await self._connection.close()
+        self.held = False
+
+    @property
+    def connection(self) -> "asyncpg.Connection[Any]":
+        """The connection that holds the lock, for work that must stop when the lock is lost."""
+        if self._connection is None:
+            raise RuntimeError("the lock is not entered")
+        return self._connection

@@ -1,0 +1,1 @@
+"""Rules that several services need: one module a rule, pure functions over values."""

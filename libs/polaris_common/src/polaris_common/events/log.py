@@ -1,0 +1,38 @@
+"""Reading the event log."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import select
+
+from polaris_common.db import UnitOfWork
+from polaris_common.models import DomainEventRow, EventRelay
+
+
+async def last_seq(uow: UnitOfWork) -> int:
+    """The highest number the relay has given so far."""
+    return await uow.session.scalar(select(EventRelay.last_seq)) or 0
+
+
+async def oldest_seq(uow: UnitOfWork) -> int | None:
+    """The lowest number still kept, or None when the log is empty."""
+    query = select(DomainEventRow.seq).where(DomainEventRow.seq.is_not(None)).order_by(DomainEventRow.seq).limit(1)
+    return await uow.session.scalar(query)
+
+
+async def read_after(
+    uow: UnitOfWork, seq: int, *, audiences: Sequence[str] | None = None, limit: int = 500
+) -> Sequence[Any]:
+    """Numbered events after ``seq`` in order: rows of (seq, type, audience, payload).
+
+    ``audiences``: only what at least one of these may see; None reads everything (for the hub, which filters itself).
+    """
+    query = (
+        select(DomainEventRow.seq, DomainEventRow.type, DomainEventRow.audience, DomainEventRow.payload)
+        .where(DomainEventRow.seq > seq)
+        .order_by(DomainEventRow.seq)
+        .limit(limit)
+    )
+    if audiences is not None:
+        query = query.where(DomainEventRow.audience.overlap(list(audiences)))
+    return (await uow.execute(query)).all()

@@ -1,0 +1,1 @@
+"""Who is calling: principals, server-side sessions and passwords."""

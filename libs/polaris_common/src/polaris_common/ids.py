@@ -1,0 +1,24 @@
+"""Identifiers that people and other systems see."""
+
+import secrets
+import uuid
+
+PUBLIC_ID_ALPHABET = "23456789ABCDEFGHJKMNPQRSTVWXYZ"
+"""30 symbols that are hard to confuse in print."""
+
+PUBLIC_ID_LENGTH = 8
+
+
+def new_public_id() -> str:
+    """An id for a sticker or a QR code: 8 symbols of ``PUBLIC_ID_ALPHABET``."""
+    return "".join(secrets.choice(PUBLIC_ID_ALPHABET) for _ in range(PUBLIC_ID_LENGTH))
+
+
+def new_request_id() -> str:
+    """A request id of 32 hexadecimal digits."""
+    return uuid.uuid4().hex
+
+
+def lago_transaction_id(steve_transaction_id: int, from_wh: int, to_wh: int) -> str:
+    """The Lago event id of one slice: the same slice has the same id for ever, whoever sends it and when."""
+    return f"steve_tx_{steve_transaction_id}_{from_wh}_{to_wh}"

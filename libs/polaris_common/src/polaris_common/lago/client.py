@@ -1,0 +1,151 @@
+"""An asynchronous client for Lago's REST API.
+
+The official client is synchronous, opens a connection per call and never retries a lost answer; the few calls we need
+are below. Answers are read tolerantly: numbers as ``Decimal``, unknown fields ignored.
+"""
+
+import json
+from collections.abc import AsyncIterator, Mapping, Sequence
+from decimal import Decimal
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+
+from polaris_common.http.transport import RETRYABLE_STATUS, create_client, get_with_retries
+from polaris_common.settings import LagoSettings
+
+READ_SECONDS = 30.0
+PAGE_SIZE = 100
+MAX_BATCH = 100
+"""Lago refuses longer batches (LAGO_EVENTS_BATCH_MAX_LENGTH)."""
+
+SUBSCRIPTION_STATUSES = ("active", "pending", "canceled", "terminated")
+
+
+class LagoUnavailable(Exception):
+    """No answer, a 5xx, a 429 or a proxy's page: nothing is known about what was sent; send the same again later."""
+
+    def __init__(self, reason: str, *, retry_after: float | None = None) -> None:
+        super().__init__(reason)
+        self.retry_after = retry_after
+        """Seconds that Lago asks us to wait, when it says."""
+
+
+class LagoRefused(Exception):
+    """Lago understood and refused; sending the same again is pointless.
+
+    ``details`` is Lago's ``error_details``: for a batch, a map from index to field errors.
+    """
+
+    def __init__(self, status: int, code: str | None, details: Mapping[str, Any]) -> None:
+        super().__init__(f"Lago answered {status} {code or ''}".strip())
+        self.status, self.code, self.details = status, code, details
+
+
+class LagoNotFound(LagoRefused):
+    """There is no such thing in Lago: a confirmed 404, not a guess."""
+
+
+class LagoClient:
+    """One connection pool to one Lago organisation."""
+
+    def __init__(self, settings: LagoSettings, *, transport: httpx.AsyncBaseTransport | None = None) -> None:
+        if settings.lago_api_url is None or settings.lago_api_key is None:
+            raise ValueError("LAGO_API_URL and LAGO_API_KEY are not set")
+        self._http = create_client(
+            f"{settings.lago_api_url}/api/v1",
+            read_seconds=READ_SECONDS,
+            headers={"Authorization": f"Bearer {settings.lago_api_key.get_secret_value()}"},
+            transport=transport,
+        )
+
+    async def close(self) -> None:
+        """Close the pool."""
+        await self._http.aclose()
+
+    async def send_events(self, bodies: Sequence[str]) -> None:
+        """Send 1 to 100 events, each given as its stored JSON text, byte for byte. All or nothing.
+
+        Raises:
+            LagoUnavailable: unknown whether Lago has them; send the same texts again.
+            LagoRefused: none is stored; ``details`` says which index has which problem.
+        """
+        content = '{"events":[' + ",".join(bodies) + "]}"
+        try:
+            response = await self._http.post(
+                "/events/batch", content=content.encode(), headers={"Content-Type": "application/json"}
+            )
+        except httpx.TransportError as error:
+            raise LagoUnavailable(type(error).__name__) from error
+        _read(response)
+
+    async def subscriptions(self) -> AsyncIterator[dict[str, Any]]:
+        """Every subscription, in every status."""
+        async for subscription in self._pages("/subscriptions", "subscriptions", {"status[]": SUBSCRIPTION_STATUSES}):
+            yield subscription
+
+    async def current_usage(self, customer: str, subscription: str) -> dict[str, Any]:
+        """What Lago has counted for a subscription in the running period.
+
+        Raises:
+            LagoUnavailable, LagoRefused, LagoNotFound: as the classes say.
+        """
+        path = f"/customers/{quote(customer, safe='')}/current_usage"
+        body = await self._get(path, {"external_subscription_id": subscription, "apply_taxes": "false"})
+        usage: dict[str, Any] = body["customer_usage"]
+        return usage
+
+    async def ping(self) -> None:
+        """One cheap authenticated call.
+
+        Raises:
+            LagoUnavailable, LagoRefused: Lago is away or refuses our key.
+        """
+        await self._get("/billable_metrics", {"per_page": 1})
+
+    async def _pages(
+        self, path: str, key: str, query: Mapping[str, str | int | Sequence[str]]
+    ) -> AsyncIterator[dict[str, Any]]:
+        page = 1
+        while True:
+            body = await self._get(path, {**query, "page": page, "per_page": PAGE_SIZE})
+            items = body.get(key) or []
+            for item in items:
+                yield item
+            if len(items) < PAGE_SIZE:
+                return
+            page += 1
+
+    async def _get(self, path: str, query: Mapping[str, Any]) -> dict[str, Any]:
+        try:
+            response = await get_with_retries(lambda: self._http.get(path, params=httpx.QueryParams(dict(query))))
+        except httpx.TransportError as error:
+            raise LagoUnavailable(type(error).__name__) from error
+        return _read(response)
+
+
+def _read(response: httpx.Response) -> dict[str, Any]:
+    status = response.status_code
+    if status in RETRYABLE_STATUS:
+        raise LagoUnavailable(f"HTTP {status}", retry_after=_retry_after(response))
+    try:
+        body = json.loads(response.content, parse_float=Decimal)
+    except ValueError as error:
+        raise LagoUnavailable(f"HTTP {status} without JSON") from error
+    if not isinstance(body, dict):
+        raise LagoUnavailable(f"HTTP {status} with JSON that is not Lago's")
+    if status == HTTPStatus.OK:
+        return body
+    details = body.get("error_details")
+    kind = LagoNotFound if status == HTTPStatus.NOT_FOUND else LagoRefused
+    raise kind(status, body.get("code"), details if isinstance(details, dict) else {})
+
+
+def _retry_after(response: httpx.Response) -> float | None:
+    text = response.headers.get("x-ratelimit-reset") or response.headers.get("retry-after")
+    try:
+        return None if text is None else min(max(float(text), 0.0), 300.0)
+    except ValueError:
+        return None

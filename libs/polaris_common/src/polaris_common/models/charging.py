@@ -1,0 +1,175 @@
+"""Chargers, tags, mappings, charging sessions and what the meters said."""
+
+from datetime import datetime
+from enum import StrEnum
+from uuid import UUID
+
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from polaris_common.models.base import Base, BigId, CreatedAt, Wh
+
+
+class Charger(Base):
+    """A charge box as SteVe knows it."""
+
+    __tablename__ = "chargers"
+
+    charge_box_id: Mapped[str] = mapped_column(primary_key=True)
+    charge_box_pk: Mapped[int | None]
+    public_id: Mapped[str] = mapped_column(unique=True)
+    friendly_name: Mapped[str | None]
+    first_seen_at: Mapped[CreatedAt]
+    last_seen_at: Mapped[CreatedAt]
+    """When a sync last found it in SteVe."""
+
+
+class OcppTag(Base):
+    """The mirror of one SteVe tag."""
+
+    __tablename__ = "ocpp_tags"
+    __table_args__ = (
+        Index("ocpp_tags_id_tag_lower_key", text("lower(id_tag)"), unique=True, postgresql_where="deleted_at IS NULL"),
+    )
+
+    ocpp_tag_pk: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    id_tag: Mapped[str]
+    parent_id_tag: Mapped[str | None]
+    max_active_transaction_count: Mapped[int]
+    """0 = blocked, -1 = unlimited, n = concurrent transactions."""
+    expiry_date: Mapped[datetime | None]
+    note: Mapped[str | None]
+    deleted_at: Mapped[datetime | None]
+    """When a sync no longer found it in SteVe."""
+
+
+class TagType(StrEnum):
+    """What carries the idTag."""
+
+    EV_CARD = "ev_card"
+    KEYTAG = "keytag"
+    APP = "app"
+    META = "meta"
+
+
+class TagMapping(Base):
+    """Whose tag it is and who pays for it. Tags without a mapping inherit their parent's."""
+
+    __tablename__ = "tag_mappings"
+    __table_args__ = (
+        CheckConstraint("tag_type IN ('ev_card', 'keytag', 'app', 'meta')", name="tag_mappings_tag_type_check"),
+        CheckConstraint("billing_tier IN ('standard', 'comped')", name="tag_mappings_billing_tier_check"),
+        Index("tag_mappings_id_tag_lower_key", text("lower(id_tag)"), unique=True),
+    )
+
+    id: Mapped[BigId]
+    ocpp_tag_pk: Mapped[int | None] = mapped_column(unique=True)
+    id_tag: Mapped[str]
+    user_id: Mapped[UUID | None] = mapped_column(ForeignKey("users.id", ondelete="SET NULL"), index=True)
+    lago_customer_external_id: Mapped[str | None] = mapped_column(index=True)
+    lago_subscription_external_id: Mapped[str | None]
+    """Set: this subscription pays. Unset: the customer's active one."""
+    display_name: Mapped[str | None]
+    tag_type: Mapped[str] = mapped_column(server_default=TagType.EV_CARD)
+    billing_tier: Mapped[str] = mapped_column(server_default="standard")
+    is_active: Mapped[bool] = mapped_column(server_default=text("true"))
+    created_at: Mapped[CreatedAt]
+    updated_at: Mapped[CreatedAt]
+
+
+class SessionState(StrEnum):
+    """Where a charging session stands; ``settled`` and ``quarantined`` are ends."""
+
+    OPEN = "open"
+    STOPPED = "stopped"
+    """A stop value is known but may still change: SteVe has only a manual stop."""
+    SETTLED = "settled"
+    QUARANTINED = "quarantined"
+    """Not believable; a person must look. Never billed by guess."""
+
+
+class ChargingSession(Base):
+    """One OCPP transaction. Written by the sync-worker through ``ChargingSessionRepository`` alone."""
+
+    __tablename__ = "charging_sessions"
+    __table_args__ = (
+        CheckConstraint("state IN ('open', 'stopped', 'settled', 'quarantined')", name="charging_sessions_state_check"),
+        CheckConstraint(
+            "(state = 'quarantined') = (quarantine_reason IS NOT NULL)", name="charging_sessions_quarantine_check"
+        ),
+        CheckConstraint(
+            "state <> 'settled' OR (start_wh IS NOT NULL AND stop_wh >= start_wh AND stopped_at IS NOT NULL)",
+            name="charging_sessions_settled_check",
+        ),
+        Index("charging_sessions_user_idx", "user_id", text("started_at DESC"), text("id DESC")),
+        Index("charging_sessions_unsettled_idx", "id", postgresql_where="state IN ('open', 'stopped')"),
+        Index("charging_sessions_billing_due_idx", "id", postgresql_where="billed_revision < revision"),
+    )
+
+    id: Mapped[BigId]
+    steve_transaction_id: Mapped[int] = mapped_column(BigInteger, unique=True)
+    charge_box_id: Mapped[str]
+    connector_id: Mapped[int]
+    id_tag: Mapped[str]
+    started_at: Mapped[datetime]
+    start_wh: Mapped[Wh | None]
+    """The register at the start; None when SteVe's text cannot be read."""
+    stopped_at: Mapped[datetime | None]
+    stop_wh: Mapped[Wh | None]
+    stop_reason: Mapped[str | None]
+    stop_actor: Mapped[str | None]
+    state: Mapped[str] = mapped_column(server_default=SessionState.OPEN)
+    quarantine_reason: Mapped[str | None]
+    settle_after: Mapped[datetime | None]
+    """When a manual stop counts as final unless the station's own stop arrives first."""
+    tag_mapping_id: Mapped[int | None] = mapped_column(ForeignKey("tag_mappings.id", ondelete="SET NULL"))
+    user_id: Mapped[UUID | None] = mapped_column(ForeignKey("users.id", ondelete="SET NULL"))
+    revision: Mapped[int] = mapped_column(BigInteger, server_default=text("1"))
+    """Grows with every change that billing must look at."""
+    billed_revision: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+    """The revision that billing has looked at; smaller than ``revision`` = due."""
+    created_at: Mapped[CreatedAt]
+    updated_at: Mapped[CreatedAt]
+
+
+class MeterReading(Base):
+    """One sampled value, stored once however often it arrives. Partitioned by the station's time."""
+
+    __tablename__ = "meter_readings"
+    __table_args__ = ({"postgresql_partition_by": "RANGE (sampled_at)"},)
+
+    steve_transaction_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    sampled_at: Mapped[datetime] = mapped_column(primary_key=True)
+    measurand: Mapped[str] = mapped_column(primary_key=True)
+    phase: Mapped[str] = mapped_column(primary_key=True, server_default="")
+    location: Mapped[str] = mapped_column(primary_key=True, server_default="")
+    context: Mapped[str] = mapped_column(primary_key=True, server_default="")
+    unit: Mapped[str] = mapped_column(primary_key=True, server_default="")
+    value: Mapped[str]
+    """As the station sent it."""
+    register_wh: Mapped[Wh | None]
+    """Set when this is the session's energy register and its value can be read."""
+    received_at: Mapped[CreatedAt]
+
+
+class LiveMeter(Base):
+    """The latest reading of each transaction, for screens and as billing's list of what has moved."""
+
+    __tablename__ = "live_meters"
+    __table_args__ = (
+        Index(
+            "live_meters_billing_due_idx",
+            "steve_transaction_id",
+            postgresql_where="billed_revision < revision",
+        ),
+    )
+
+    steve_transaction_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    charge_box_id: Mapped[str]
+    connector_id: Mapped[int]
+    sampled_at: Mapped[datetime]
+    register_wh: Mapped[Wh | None]
+    power_w: Mapped[int | None]
+    received_at: Mapped[CreatedAt]
+    revision: Mapped[int] = mapped_column(BigInteger, server_default=text("1"))
+    billed_revision: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))

@@ -1,0 +1,38 @@
+"""What the workers know about SteVe, Lago and themselves, for the health page."""
+
+from datetime import datetime
+from enum import StrEnum
+
+from sqlalchemy import func, select
+from sqlalchemy.dialects.postgresql import insert
+
+from polaris_common.db import UnitOfWork
+from polaris_common.models import ComponentHealth
+
+STALE_AFTER_SECONDS = 90
+"""A component that nobody has looked at for so long is degraded."""
+
+
+class Component(StrEnum):
+    """What the workers watch."""
+
+    STEVE = "steve"
+    LAGO = "lago"
+    SYNC = "sync"
+
+
+async def report(uow: UnitOfWork, component: Component, *, error: str | None = None) -> None:
+    """Note how ``component`` is doing: fine, or degraded with an ``error`` code."""
+    status = "ok" if error is None else "degraded"
+    values = {"component": component, "status": status, "error": error, "checked_at": func.now()}
+    if error is None:
+        values["last_success_at"] = func.now()
+    changes = {name: value for name, value in values.items() if name != "component"}
+    statement = insert(ComponentHealth).values(values).on_conflict_do_update(index_elements=["component"], set_=changes)
+    await uow.execute(statement)
+
+
+async def read(uow: UnitOfWork) -> dict[str, tuple[ComponentHealth, datetime]]:
+    """The latest word on each component, with the database's time beside it."""
+    rows = (await uow.execute(select(ComponentHealth, func.now().label("now")))).all()
+    return {row[0].component: (row[0], row[1]) for row in rows}

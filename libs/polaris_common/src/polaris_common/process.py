@@ -1,0 +1,44 @@
+"""The skeleton of a worker process: tasks that run until the process is told to stop."""
+
+import asyncio
+import signal
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
+
+import structlog
+import uvloop
+from sqlalchemy.exc import SQLAlchemyError
+
+log = structlog.get_logger(__name__)
+
+
+def run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Run ``main`` on uvloop."""
+    uvloop.run(main())
+
+
+async def run_until_stopped(*tasks: Coroutine[Any, Any, None]) -> None:
+    """Run the tasks side by side until SIGTERM or SIGINT; a task that fails stops the process.
+
+    Raises:
+        ExceptionGroup: what a task failed with.
+    """
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopped.set)
+    async with asyncio.TaskGroup() as group:
+        running = [group.create_task(task) for task in tasks]
+        await stopped.wait()
+        for task in running:
+            task.cancel()
+
+
+async def every(seconds: float, action: Callable[[], Awaitable[None]], *, name: str) -> None:
+    """Run ``action`` now and then every ``seconds``, until cancelled; an outage is logged and survived."""
+    while True:
+        try:
+            await action()
+        except (OSError, TimeoutError, SQLAlchemyError) as error:
+            log.warning("sweep_failed", sweep=name, error=type(error).__name__)
+        await asyncio.sleep(seconds)
