@@ -28,10 +28,10 @@ class TagMappingRepository(Repository[TagMapping]):
         for _ in range(MAX_DEPTH):
             if not missing:
                 break
-            query = select(func.lower(OcppTag.id_tag), OcppTag.parent_id_tag).where(
+            query = select(func.lower(OcppTag.id_tag).label("tag"), OcppTag.parent_id_tag).where(
                 func.lower(OcppTag.id_tag).in_(missing), OcppTag.deleted_at.is_(None)
             )
-            found = {row[0]: row[1] for row in (await self.uow.execute(query)).all()}
+            found = {row.tag: row.parent_id_tag for row in (await self.uow.execute(query)).all()}
             parents |= found
             missing = {parent.lower() for parent in found.values() if parent} - parents.keys()
         return parents

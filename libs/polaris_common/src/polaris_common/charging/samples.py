@@ -54,7 +54,7 @@ def register_wh(sample: Sample) -> int | None:
 
 
 def power_w(samples: Iterable[Sample]) -> int | None:
-    """The import power in W: the whole-connector value when there is one, else the sum of the phases; None without any."""
+    """The import power in W: the whole connector's when there is one, else the phases' sum; None without any."""
     whole, phases = None, []
     for sample in samples:
         if sample.measurand != POWER or sample.location not in ("", "Outlet"):

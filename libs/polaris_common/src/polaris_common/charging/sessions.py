@@ -58,7 +58,7 @@ class ChargingSessionRepository(Repository[ChargingSession]):
     async def apply(self, seen: Sequence[SteveTransaction], owners: Mapping[str, MappingValue | None]) -> Applied:
         """Bring our rows to what SteVe shows; emit an event for each change that people care about.
 
-        ``owners``: by lower-case idTag. A settled session changes only when SteVe's values do; its state never goes back.
+        ``owners``: by lower-case idTag. A settled session changes only when SteVe's values do and never goes back.
         """
         known = await self._lock(transaction.id for transaction in seen)
         applied, now = Applied(), (await self.uow.execute(select(func.now()))).scalar_one()

@@ -35,4 +35,4 @@ async def report(uow: UnitOfWork, component: Component, *, error: str | None = N
 async def read(uow: UnitOfWork) -> dict[str, tuple[ComponentHealth, datetime]]:
     """The latest word on each component, with the database's time beside it."""
     rows = (await uow.execute(select(ComponentHealth, func.now().label("now")))).all()
-    return {row[0].component: (row[0], row[1]) for row in rows}
+    return {row.ComponentHealth.component: (row.ComponentHealth, row.now) for row in rows}
