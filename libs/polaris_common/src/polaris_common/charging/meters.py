@@ -16,7 +16,8 @@ INSERT INTO meter_readings
     (steve_transaction_id, sampled_at, measurand, phase, location, context, unit, value, register_wh)
 SELECT * FROM unnest(
     CAST(:transactions AS bigint[]), CAST(:times AS timestamptz[]), CAST(:measurands AS text[]),
-    CAST(:phases AS text[]), CAST(:locations AS text[]), CAST(:contexts AS text[]), CAST(:units AS text[]), CAST(:values AS text[]),
+    CAST(:phases AS text[]), CAST(:locations AS text[]), CAST(:contexts AS text[]),
+    CAST(:units AS text[]), CAST(:values AS text[]),
     CAST(:registers AS bigint[]))
 ON CONFLICT DO NOTHING
 """)
