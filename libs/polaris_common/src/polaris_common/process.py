@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import sys
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
@@ -9,12 +10,35 @@ import structlog
 import uvloop
 from sqlalchemy.exc import SQLAlchemyError
 
+from polaris_common.db import Database
+
 log = structlog.get_logger(__name__)
 
 
+class StartupError(Exception):
+    """The process cannot start; the text is one sentence for the person who started it."""
+
+
 def run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    """Run ``main`` on uvloop."""
-    uvloop.run(main())
+    """Run ``main`` on uvloop; a ``StartupError`` is said on stderr and leaves with status 1."""
+    try:
+        uvloop.run(main())
+    except StartupError as problem:
+        sys.stderr.write(f"{problem}\n")
+        raise SystemExit(1) from None
+
+
+async def require_database(database: Database) -> None:
+    """One round trip at start.
+
+    Raises:
+        StartupError: the database cannot be reached or has no schema yet.
+    """
+    try:
+        await database.ping()
+    except (OSError, TimeoutError, SQLAlchemyError) as error:
+        cause = getattr(error, "orig", None) or error
+        raise StartupError(f"The database of DATABASE_URL cannot be reached ({type(cause).__name__}).") from error
 
 
 async def run_until_stopped(*tasks: Coroutine[Any, Any, None]) -> None:

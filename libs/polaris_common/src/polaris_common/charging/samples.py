@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 
 from polaris_common.energy import EnergyError, parse_wh
 
@@ -71,8 +71,11 @@ def power_w(samples: Iterable[Sample]) -> int | None:
 
 def _watts(sample: Sample) -> int | None:
     factor = {"": 1, "W": 1, "kW": 1000}.get(sample.unit)
-    try:
-        watts = int(Decimal(sample.value) * factor) if factor else None
-    except (InvalidOperation, ValueError, OverflowError):
+    if factor is None:
         return None
-    return watts if watts is not None and abs(watts) <= _MAX_W else None
+    try:
+        watts = Decimal(sample.value) * factor
+        # Compared before it becomes an int: "1e999999" as an int is a million digits.
+        return int(watts) if abs(watts) <= _MAX_W else None
+    except (ArithmeticError, ValueError):
+        return None

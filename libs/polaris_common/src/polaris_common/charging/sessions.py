@@ -76,6 +76,27 @@ class ChargingSessionRepository(Repository[ChargingSession]):
         applied.new = await self._insert(fresh)
         return applied
 
+    async def known_ids(self, first: int, last: int) -> set[int]:
+        """Which SteVe ids from ``first`` to ``last`` we have."""
+        query = select(ChargingSession.steve_transaction_id).where(
+            ChargingSession.steve_transaction_id.between(first, last)
+        )
+        return set((await self.uow.session.execute(query)).scalars())
+
+    async def ownerless_id_tags(self) -> list[str]:
+        """The idTags of sessions that nobody answers for yet."""
+        query = select(ChargingSession.id_tag).where(ChargingSession.tag_mapping_id.is_(None)).distinct()
+        return list((await self.uow.session.execute(query)).scalars())
+
+    async def attach(self, id_tag: str, owner: MappingValue) -> int:
+        """Give the ownerless sessions of ``id_tag`` to ``owner`` and make billing look again; the number touched."""
+        return await self.uow.write(
+            update(ChargingSession)
+            .where(ChargingSession.id_tag == id_tag, ChargingSession.tag_mapping_id.is_(None))
+            .values(tag_mapping_id=owner.id, user_id=owner.user_id, revision=ChargingSession.revision + 1)
+            .execution_options(synchronize_session=False)
+        )
+
     async def mark_billed(self, revisions: Mapping[int, int]) -> None:
         """Billing has looked at these sessions (id → revision)."""
         if revisions:

@@ -1,12 +1,13 @@
 """The application factory of our HTTP services."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 
 from fastapi import APIRouter, FastAPI
+from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from polaris_common.http.errors import install_error_handlers
+from polaris_common.http.errors import LastResortMiddleware, install_error_handlers
 from polaris_common.http.request_id import RequestIdMiddleware
 
 SECURITY_HEADERS = [
@@ -24,14 +25,30 @@ def create_application(
     lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]],
     routers: list[APIRouter],
     version: str = "dev",
+    middleware: Sequence[Middleware] = (),
 ) -> FastAPI:
-    """A FastAPI application with our error shape, request ids and security headers."""
-    app = FastAPI(title=title, version=version, lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
+    """A FastAPI application with our error shape, request ids and security headers.
+
+    ``middleware``: the service's own, outermost first; it runs under the request id and answers with the headers.
+    """
+    app = FastAPI(
+        title=title,
+        version=version,
+        lifespan=lifespan,
+        middleware=[
+            Middleware(RequestIdMiddleware),
+            Middleware(SecurityHeadersMiddleware),
+            Middleware(LastResortMiddleware),
+            *middleware,
+        ],
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        redirect_slashes=False,
+    )
     install_error_handlers(app)
     for router in routers:
         app.include_router(router)
-    app.add_middleware(SecurityHeadersMiddleware)
-    app.add_middleware(RequestIdMiddleware)
     return app
 
 

@@ -10,7 +10,9 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from polaris_common.db.outages import is_outage
 from polaris_common.http.request_id import current_request_id
 
 log = structlog.get_logger(__name__)
@@ -94,7 +96,7 @@ def errors(*kinds: type[ApiError]) -> dict[int | str, dict[str, Any]]:
 
 
 def install_error_handlers(app: FastAPI) -> None:
-    """Answer every error, the framework's own too, in the one shape."""
+    """Answer every expected error, the framework's own too, in the one shape."""
 
     @app.exception_handler(ApiError)
     async def _known(_: Request, error: ApiError) -> JSONResponse:
@@ -111,10 +113,42 @@ def install_error_handlers(app: FastAPI) -> None:
         phrase = HTTPStatus(error.status_code).phrase
         return error_response(error.status_code, code, f"{phrase}.", headers=error.headers)
 
-    @app.exception_handler(Exception)
-    async def _unexpected(_: Request, error: Exception) -> JSONResponse:
-        log.error("unhandled_error", exc_info=error)
-        return error_response(500, ApiError.code, ApiError.message)
+
+class LastResortMiddleware:
+    """Answers what no handler expected: 503 while the database is away, 500 otherwise, in the one shape.
+
+    It sits inside the request id and the security headers, so these answers carry both too.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = False
+
+        async def send_noting_start(message: Message) -> None:
+            nonlocal started
+            started = started or message["type"] == "http.response.start"
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_noting_start)
+        except Exception as error:
+            if started:
+                raise
+            await _last_resort(error)(scope, receive, send)
+
+
+def _last_resort(error: Exception) -> JSONResponse:
+    if is_outage(error):
+        log.warning("database_unreachable", error=type(error).__name__)
+        return error_response(ServiceUnavailable.status, ServiceUnavailable.code, ServiceUnavailable.message)
+    log.error("unhandled_error", exc_info=error)
+    return error_response(ApiError.status, ApiError.code, ApiError.message)
 
 
 def _issue(problem: Mapping[str, Any]) -> Issue:

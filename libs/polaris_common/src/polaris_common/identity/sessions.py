@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import delete, func, insert, select
+from sqlalchemy import delete, func, insert, or_, select
 
 from polaris_common.db import UnitOfWork
 from polaris_common.identity.principals import Driver, Operator, Principal
@@ -53,8 +53,13 @@ async def open_session(
     return token
 
 
-async def resolve_session(uow: UnitOfWork, token: str | None) -> SignedIn | None:
-    """The live session behind ``token``, or None; compared by the database's clock."""
+async def resolve_session(
+    uow: UnitOfWork, token: str | None, *, customer_lifetime: timedelta | None = None
+) -> SignedIn | None:
+    """The live session behind ``token``, or None; compared by the database's clock.
+
+    ``customer_lifetime``: a customer's session ends so long after its creation, whatever its expiry says.
+    """
     if not token or len(token) > MAX_TOKEN_LENGTH:
         return None
     query = (
@@ -62,6 +67,9 @@ async def resolve_session(uow: UnitOfWork, token: str | None) -> SignedIn | None
         .join(User, User.id == AuthSession.user_id)
         .where(AuthSession.token_hash == _hash(token), AuthSession.expires_at > func.now())
     )
+    if customer_lifetime is not None:
+        young = AuthSession.created_at > func.now() - customer_lifetime
+        query = query.where(or_(User.role != Role.CUSTOMER, young))
     row = (await uow.execute(query)).one_or_none()
     return None if row is None else SignedIn(session_id=row.id, user=row.User, expires_at=row.expires_at)
 

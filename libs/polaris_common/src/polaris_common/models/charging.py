@@ -104,6 +104,7 @@ class ChargingSession(Base):
         Index("charging_sessions_user_idx", "user_id", text("started_at DESC"), text("id DESC")),
         Index("charging_sessions_unsettled_idx", "id", postgresql_where="state IN ('open', 'stopped')"),
         Index("charging_sessions_billing_due_idx", "id", postgresql_where="billed_revision < revision"),
+        Index("charging_sessions_ownerless_idx", "id_tag", postgresql_where="tag_mapping_id IS NULL"),
     )
 
     id: Mapped[BigId]

@@ -18,6 +18,8 @@ class Component(StrEnum):
 
     STEVE = "steve"
     LAGO = "lago"
+    LAGO_MIRROR = "lago_mirror"
+    """Its last success says that the mirror has been complete once."""
     SYNC = "sync"
 
 
@@ -30,6 +32,12 @@ async def report(uow: UnitOfWork, component: Component, *, error: str | None = N
     changes = {name: value for name, value in values.items() if name != "component"}
     statement = insert(ComponentHealth).values(values).on_conflict_do_update(index_elements=["component"], set_=changes)
     await uow.execute(statement)
+
+
+async def heartbeat(uow: UnitOfWork, component: Component) -> None:
+    """Note that ``component``'s worker is alive, without judging how it is doing."""
+    statement = insert(ComponentHealth).values(component=component, status="ok")
+    await uow.execute(statement.on_conflict_do_update(index_elements=["component"], set_={"checked_at": func.now()}))
 
 
 async def read(uow: UnitOfWork) -> dict[str, tuple[ComponentHealth, datetime]]:

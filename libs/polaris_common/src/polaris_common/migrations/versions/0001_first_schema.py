@@ -240,6 +240,7 @@ TABLES = (
     )
     """,
     "CREATE INDEX charging_sessions_billing_due_idx ON charging_sessions (id) WHERE billed_revision < revision",
+    "CREATE INDEX charging_sessions_ownerless_idx ON charging_sessions (id_tag) WHERE tag_mapping_id IS NULL",
     "CREATE INDEX charging_sessions_unsettled_idx ON charging_sessions (id) WHERE state IN ('open', 'stopped')",
     "CREATE INDEX charging_sessions_user_idx ON charging_sessions (user_id, started_at DESC, id DESC)",
     """

@@ -1,0 +1,19 @@
+"""Telling "the database is away" from "the database refuses this"."""
+
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+# SQLSTATE classes that blame the statement or its values; everything else blames the server or the way to it.
+_BLAMES_THE_STATEMENT = frozenset({"22", "23", "40", "42", "44", "54", "P0"})
+
+
+def is_outage(error: BaseException) -> bool:
+    """Whether ``error`` says that the database cannot be reached or cannot work now; trying later helps."""
+    if isinstance(error, OSError | PoolTimeout):
+        return True
+    if not isinstance(error, DBAPIError):
+        return False
+    state = getattr(error.orig, "sqlstate", None)
+    if state:
+        return state[:2] not in _BLAMES_THE_STATEMENT
+    return error.connection_invalidated

@@ -1,0 +1,74 @@
+"""``python -m billing_bridge``."""
+
+from contextlib import AsyncExitStack
+
+from billing_bridge.ledger.service import HELD_AGAIN_AFTER_SECONDS, Ledger
+from billing_bridge.mirror.service import Mirror
+from billing_bridge.sender.service import Sender
+from billing_bridge.settings import BillingBridgeSettings
+from polaris_common.clock import SystemClock
+from polaris_common.db import Database
+from polaris_common.db.partitions import drop_old_events, ensure_partitions
+from polaris_common.events.relay import EventRelay
+from polaris_common.jobs import Jobs, JobWorker, Queue
+from polaris_common.jobs.queue import JobName
+from polaris_common.lago import LagoClient
+from polaris_common.observability import configure_logging
+from polaris_common.observability.health import Component, report
+from polaris_common.process import every, require_database, run, run_until_stopped
+from polaris_common.settings import load_or_exit
+
+SWEEP_SECONDS = 1.0
+NOT_CONFIGURED_SECONDS = 30.0
+PARTITION_SECONDS = 3_600.0
+
+
+async def serve(settings: BillingBridgeSettings) -> None:
+    """Keep the ledger and deliver it to Lago until told to stop."""
+    async with AsyncExitStack() as stack:
+        database = Database(settings, application_name="polaris-billing-bridge")
+        stack.push_async_callback(database.close)
+        await require_database(database)
+        jobs = Jobs(settings)
+        stack.push_async_callback(jobs.close)
+        ledger = Ledger(database, jobs, policy=settings.slice_policy, metric_code=settings.lago_metric_code)
+
+        async def keep_partitions() -> None:
+            async with database.unit_of_work() as uow:
+                await ensure_partitions(uow)
+                await drop_old_events(uow)
+
+        async def say_not_configured() -> None:
+            async with database.unit_of_work() as uow:
+                await report(uow, Component.LAGO, error="not_configured")
+
+        functions = [(JobName.BILL_DUE, ledger.bill_due)]
+        tasks = [
+            EventRelay(database, jobs.redis).run(),
+            every(SWEEP_SECONDS, ledger.bill_due, name="bill_due"),
+            every(HELD_AGAIN_AFTER_SECONDS, ledger.bill_held, name="bill_held"),
+            every(PARTITION_SECONDS, keep_partitions, name="partitions"),
+        ]
+        if settings.lago_configured:
+            lago = LagoClient(settings)
+            stack.push_async_callback(lago.close)
+            sender = Sender(database, lago, SystemClock())
+            functions.append((JobName.SEND_EVENTS, sender.send_due))
+            tasks.append(every(SWEEP_SECONDS, sender.send_due, name="send_events"))
+            mirror = Mirror(database, lago, ledger)
+            tasks.append(every(settings.lago_mirror_seconds, mirror.refresh, name="lago_mirror"))
+        else:
+            tasks.append(every(NOT_CONFIGURED_SECONDS, say_not_configured, name="lago_not_configured"))
+        tasks.append(JobWorker(settings, Queue.BILLING_BRIDGE, functions).run())
+        await run_until_stopped(*tasks)
+
+
+def main() -> None:
+    """Read the configuration and serve."""
+    settings = load_or_exit(BillingBridgeSettings)
+    configure_logging("billing-bridge", settings.debug_level, version=settings.app_version)
+    run(lambda: serve(settings))
+
+
+if __name__ == "__main__":
+    main()

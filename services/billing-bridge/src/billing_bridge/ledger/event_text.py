@@ -1,0 +1,42 @@
+"""The Lago event of a slice, as text: computed once, stored, sent byte for byte (lago.md §1.1, §7.3)."""
+
+import json
+from datetime import datetime
+from decimal import Decimal
+
+from polaris_common.clock import to_wire
+from polaris_common.domain.slicing import Cut
+from polaris_common.energy import kwh_text
+from polaris_common.ids import lago_transaction_id
+from polaris_common.models import ChargingSession
+
+
+def event_text(session: ChargingSession, cut: Cut, *, index: int, subscription: str, metric_code: str) -> str:
+    """The event's JSON. Every property is a string: Lago compares and parses them as text."""
+    kwh = kwh_text(cut.to_wh - cut.from_wh)
+    event = {
+        "transaction_id": lago_transaction_id(session.steve_transaction_id, cut.from_wh, cut.to_wh),
+        "external_subscription_id": subscription,
+        "code": metric_code,
+        "timestamp": unix_text(cut.ended_at),
+        "properties": {
+            "value": kwh,
+            "kwh": kwh,
+            "charger_id": session.charge_box_id,
+            "connector_id": str(session.connector_id),
+            "session_id": str(session.steve_transaction_id),
+            "meter_from_wh": str(cut.from_wh),
+            "meter_to_wh": str(cut.to_wh),
+            "start_timestamp": to_wire(cut.started_at),
+            "stop_timestamp": to_wire(cut.ended_at),
+            "slice_index": str(index),
+            "final": "true" if cut.final else "false",
+        },
+    }
+    return json.dumps(event, separators=(",", ":"), ensure_ascii=False)
+
+
+def unix_text(moment: datetime) -> str:
+    """Unix seconds with three decimals, as text: what both of Lago's stores keep exactly."""
+    microseconds = Decimal(round(moment.timestamp() * 1_000)) / 1_000
+    return f"{microseconds:.3f}"

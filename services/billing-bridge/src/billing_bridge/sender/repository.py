@@ -1,0 +1,87 @@
+"""Every query on waiting and delivered Lago events."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import text
+
+from polaris_common.db import UnitOfWork
+
+LEASE_SECONDS = 10
+"""How long a claim keeps other senders away. Sending twice is harmless: the texts are the same, Lago takes one."""
+
+_CLAIM = text("""
+UPDATE lago_events SET attempts = attempts + 1, next_attempt_at = now() + make_interval(secs => :lease)
+WHERE id IN (
+    SELECT id FROM lago_events WHERE status = 'pending' AND next_attempt_at <= now()
+    ORDER BY next_attempt_at, id LIMIT :limit FOR UPDATE SKIP LOCKED)
+RETURNING id, transaction_id, body, attempts
+""")
+
+_DELIVERED = text("""
+UPDATE lago_events SET status = 'delivered', delivered_at = now(), last_error = NULL
+WHERE id = ANY(CAST(:ids AS bigint[])) AND status = 'pending' RETURNING slice_id
+""")
+
+_QUARANTINED = text("""
+UPDATE lago_events SET status = 'quarantined', last_error = :error
+WHERE id = :id AND status = 'pending'
+""")
+
+_POSTPONED = text("""
+UPDATE lago_events SET next_attempt_at = now() + make_interval(secs => :seconds), last_error = :error
+WHERE id = ANY(CAST(:ids AS bigint[])) AND status = 'pending'
+""")
+
+_SESSIONS = text("""
+SELECT s.id, s.steve_transaction_id, s.charge_box_id, s.connector_id, s.user_id, s.tag_mapping_id,
+       sum(a.to_wh - a.from_wh) FILTER (WHERE e.status = 'delivered') AS delivered_wh,
+       b.billed_wh, b.status AS billing_status,
+       (array_agg(e.transaction_id ORDER BY e.delivered_at DESC NULLS LAST, a.slice_index DESC))[1] AS last_transaction
+FROM charging_sessions s
+JOIN session_billing b ON b.session_id = s.id
+JOIN energy_slices a ON a.session_id = s.id
+JOIN lago_events e ON e.slice_id = a.id
+WHERE s.id IN (SELECT session_id FROM energy_slices WHERE id = ANY(CAST(:slices AS bigint[])))
+GROUP BY s.id, b.session_id ORDER BY s.id
+""")
+
+
+@dataclass(frozen=True)
+class Claimed:
+    """One event that this sender may send now."""
+
+    id: int
+    transaction_id: str
+    body: str
+    attempts: int
+
+
+class LagoEventRepository:
+    """The delivery side of the ledger within one unit of work."""
+
+    def __init__(self, uow: UnitOfWork) -> None:
+        self._uow = uow
+
+    async def claim(self, limit: int) -> list[Claimed]:
+        """Take up to ``limit`` events that are due, oldest first."""
+        rows = (await self._uow.execute(_CLAIM, {"limit": limit, "lease": LEASE_SECONDS})).all()
+        claimed = [Claimed(row.id, row.transaction_id, row.body, row.attempts) for row in rows]
+        return sorted(claimed, key=lambda event: event.id)
+
+    async def delivered(self, ids: Sequence[int]) -> list[int]:
+        """Lago has these; the ids of their slices (without those that were marked before)."""
+        return list((await self._uow.execute(_DELIVERED, {"ids": list(ids)})).scalars())
+
+    async def quarantine(self, event_id: int, error: str) -> None:
+        """Lago refuses this one for good."""
+        await self._uow.execute(_QUARANTINED, {"id": event_id, "error": error})
+
+    async def postpone(self, ids: Sequence[int], *, seconds: float, error: str) -> None:
+        """Try these again later."""
+        await self._uow.execute(_POSTPONED, {"ids": list(ids), "seconds": seconds, "error": error})
+
+    async def sessions_of(self, slice_ids: Sequence[int]) -> Sequence[Any]:
+        """The sessions of these slices with what is delivered of each."""
+        return (await self._uow.execute(_SESSIONS, {"slices": list(slice_ids)})).all()
