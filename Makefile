@@ -1,0 +1,76 @@
+# Everything runs from a virtual environment in .venv, made from lock files with hashes.
+# `make` alone lists the targets.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+CSV ?=
+ARGS ?=
+PACKAGES := $(wildcard libs/*) $(wildcard services/*)
+CODE := libs services tests
+TYPED := libs/polaris_common/src libs/polaris_sim/src libs/polaris_cli/src \
+	services/gateway/src services/notifier/src services/sync-worker/src services/billing-bridge/src tests
+
+.DEFAULT_GOAL := help
+.PHONY: help demo replay test ci lint types contracts format bench lock up down clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.demo ## Run everything with simulated cars; Ctrl-C stops it (ARGS=--headless, ARGS=--fresh)
+	@exec $(BIN)/polaris demo $(ARGS)
+
+replay: $(VENV)/.demo ## Charge every row of a CSV and prove that the books balance (CSV=file, ARGS="--chaos 1")
+	@test -n "$(CSV)" || { echo "Say which file: make replay CSV=sessions.csv" >&2; exit 2; }
+	@exec $(BIN)/polaris replay "$(CSV)" $(ARGS)
+
+test: $(VENV)/.dev ## Run all tests; starts its own PostgreSQL and Redis
+	$(BIN)/pytest $(ARGS)
+
+ci: lint types contracts test ## Everything a change must pass
+
+lint: $(VENV)/.dev ## Style
+	$(BIN)/ruff check $(CODE)
+	$(BIN)/ruff format --check $(CODE)
+
+types: $(VENV)/.dev ## Types, strictly
+	$(BIN)/mypy $(TYPED)
+
+contracts: $(VENV)/.dev ## Who may import whom
+	$(BIN)/lint-imports
+
+format: $(VENV)/.dev ## Put the code into shape
+	$(BIN)/ruff check --fix $(CODE)
+	$(BIN)/ruff format $(CODE)
+
+bench: $(VENV)/.dev ## Measure; prints JSON ratios
+	$(BIN)/python -m tests.bench $(ARGS)
+
+up: ## Start the production stack (needs Docker and .env)
+	docker compose up --build --detach --wait
+
+down: ## Stop the production stack; data stays
+	docker compose down
+
+lock: $(VENV)/.dev ## Make the lock files again from requirements/*.in (needs uv)
+	cd requirements && for set in runtime demo dev; do \
+		constraint=$$(case $$set in demo) echo "-c runtime.lock";; dev) echo "-c demo.lock";; esac); \
+		uv pip compile --quiet --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+			$$constraint $$set.in -o $$set.lock || exit 1; done
+
+clean: ## Remove the virtual environment and all demo data
+	rm -rf $(VENV) .polaris
+
+# What the demo needs, then what tests need besides; each made again when its lock file changes.
+$(VENV)/.demo: requirements/demo.lock $(PACKAGES:%=%/pyproject.toml)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Polaris Express needs Python 3.11 or newer; say which: make PYTHON=/path/to/python3.11 ..." >&2; exit 2; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing (once) ..."
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/demo.lock
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation $(PACKAGES:%=-e ./%)
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.demo requirements/dev.lock
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.lock
+	@touch $@
