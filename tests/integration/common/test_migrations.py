@@ -43,7 +43,8 @@ async def _session_with_slice(database: Database) -> None:
         await uow.execute(
             text(
                 "INSERT INTO charging_sessions (steve_transaction_id, charge_box_id, connector_id, id_tag, started_at,"
-                " start_wh, stopped_at, stop_wh, state) VALUES (1, 'CP-1', 1, 'TAG', now(), 100, now(), 1100, 'settled')"
+                " start_wh, stopped_at, stop_wh, state) VALUES (1, 'CP-1', 1, 'TAG', now(), 100, now(),"
+                " 1100, 'settled')"
             )
         )
         await uow.execute(

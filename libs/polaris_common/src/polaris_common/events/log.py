@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import exists, select
 
 from polaris_common.db import UnitOfWork
 from polaris_common.models import DomainEventRow, EventRelay
@@ -14,10 +14,9 @@ async def last_seq(uow: UnitOfWork) -> int:
     return await uow.session.scalar(select(EventRelay.last_seq)) or 0
 
 
-async def oldest_seq(uow: UnitOfWork) -> int | None:
-    """The lowest number still kept, or None when the log is empty."""
-    query = select(DomainEventRow.seq).where(DomainEventRow.seq.is_not(None)).order_by(DomainEventRow.seq).limit(1)
-    return await uow.session.scalar(query)
+async def is_kept(uow: UnitOfWork, seq: int) -> bool:
+    """Whether the event with this number is still in the log."""
+    return bool(await uow.session.scalar(select(exists().where(DomainEventRow.seq == seq))))
 
 
 async def read_after(

@@ -13,7 +13,7 @@ _SECRET_KEY = re.compile(
     r"(secret|password|passwd|token|authorization|cookie|api_?key|signature|hmac|credential|private|nonce)", re.I
 )
 _SECRET_TEXT = re.compile(
-    r"(?i)(bearer\s+|basic\s+)[a-z0-9._~+/=-]{8,}|(://[^:/@\s]+:)[^@/\s]+(?=@)|\beyJ[\w-]+\.[\w-]+\.[\w-]+"
+    r"(?i)(bearer\s+|basic\s+)[a-z0-9._~+/=-]{8,}|(://[^:/@\s]*:)[^@/\s]+(?=@)|\beyJ[\w-]+\.[\w-]+\.[\w-]+"
 )
 
 
