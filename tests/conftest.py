@@ -1,5 +1,6 @@
 """Real servers for every test: one PostgreSQL and one Redis a run, an own database and an empty Redis a test."""
 
+import tempfile
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -16,12 +17,12 @@ TEMPLATE = "polaris_template"
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
-    """The run's PostgreSQL, with one migrated database to copy from."""
-    folder: Path = tmp_path_factory.mktemp("pg")
-    server = EmbeddedPostgres(folder)
-    yield server
-    server.stop()
+def postgres() -> Iterator[EmbeddedPostgres]:
+    """The run's PostgreSQL. Not in pytest's own folder: another run at the same time may clear that away."""
+    with tempfile.TemporaryDirectory(prefix="polaris-test-pg-") as folder:
+        server = EmbeddedPostgres(Path(folder) / "data")
+        yield server
+        server.stop()
 
 
 @pytest.fixture(scope="session")

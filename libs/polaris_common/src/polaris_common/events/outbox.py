@@ -15,7 +15,7 @@ CHANNEL = "domain_events"
 
 # One moment for the whole append, so the ids below decide the order within it. The moment is taken here and not at the
 # transaction's begin: whoever has seen another transaction's work appends later than that transaction did.
-_APPEND = text(f"""
+_APPEND = text("""
 WITH moment AS MATERIALIZED (
     SELECT clock_timestamp() AS appended_at
 ), appended AS (
@@ -24,7 +24,7 @@ WITH moment AS MATERIALIZED (
            ARRAY(SELECT jsonb_array_elements_text(e.value -> 'audience')), e.value -> 'payload'
     FROM moment, jsonb_array_elements(CAST(:events AS jsonb)) AS e
 )
-SELECT pg_notify('{CHANNEL}', '')
+SELECT pg_notify(:channel, '')
 """)
 
 
@@ -41,7 +41,7 @@ async def append_events(session: AsyncSession, events: Sequence[DomainEvent]) ->
         }
         for position, event in enumerate(events)
     ]
-    await session.execute(_APPEND, {"events": json.dumps(rows)})
+    await session.execute(_APPEND, {"events": json.dumps(rows), "channel": CHANNEL})
 
 
 def _nth_id(position: int) -> UUID:

@@ -14,6 +14,9 @@ READ_SECONDS = 30.0
 PKS_PER_REQUEST = 200
 """Keeps the address of an id query well under 8 KiB."""
 
+FEW_PKS = 10
+"""Up to so many ids are asked for one by one where SteVe (before 3.11) takes only one a request."""
+
 
 class SteveUnavailable(Exception):
     """No answer, or "later": nothing is known about what was asked."""
@@ -42,6 +45,7 @@ class SteveClient:
             auth=httpx.BasicAuth(settings.steve_api_username, settings.steve_api_key.get_secret_value()),
             transport=transport,
         )
+        self._takes_id_lists = True
 
     async def close(self) -> None:
         """Close the pool."""
@@ -57,9 +61,23 @@ class SteveClient:
 
     async def transactions_by_id(self, ids: Iterable[int]) -> list[SteveTransaction]:
         """The transactions with these ids that exist, in no order."""
-        wanted, found = sorted(set(ids)), []
-        for begin in range(0, len(wanted), PKS_PER_REQUEST):
-            pks = wanted[begin : begin + PKS_PER_REQUEST]
+        wanted = sorted(set(ids))
+        if self._takes_id_lists:
+            try:
+                return await self._by_ids(wanted, PKS_PER_REQUEST)
+            except SteveRefused as refusal:
+                if refusal.status != HTTPStatus.BAD_REQUEST or len(wanted) == 1:
+                    raise
+                self._takes_id_lists = False
+        if len(wanted) <= FEW_PKS:
+            return await self._by_ids(wanted, 1)
+        wanted_set = set(wanted)
+        return [transaction for transaction in await self.all_transactions() if transaction.id in wanted_set]
+
+    async def _by_ids(self, wanted: Sequence[int], pks_per_request: int) -> list[SteveTransaction]:
+        found: list[SteveTransaction] = []
+        for begin in range(0, len(wanted), pks_per_request):
+            pks = wanted[begin : begin + pks_per_request]
             found += _transactions(await self._get("/transactions", {"transactionPk": pks, "type": "ALL"}))
         return found
 
