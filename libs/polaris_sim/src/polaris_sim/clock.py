@@ -15,6 +15,11 @@ class SimClock:
         self._anchor = start or datetime.now(UTC)
         self._speed = speed
 
+    @property
+    def speed(self) -> float:
+        """How many times as fast as real time it runs."""
+        return self._speed
+
     def now(self) -> datetime:
         """The simulated time."""
         return self._anchor + timedelta(seconds=(time.monotonic() - self._anchor_real) * self._speed)

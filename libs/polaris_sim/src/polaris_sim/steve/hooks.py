@@ -171,6 +171,7 @@ class HookSender:
     async def aclose(self) -> None:
         """Give up what waits and stop."""
         self._waiting.clear()
+        self._room.set()
         workers = list(self._workers)
         for worker in workers:
             worker.cancel()
@@ -183,14 +184,20 @@ class HookSender:
     def _enqueue(self, body: bytes) -> None:
         self._waiting.append(body)
         if len(self._workers) < self.config.concurrency:
-            worker = asyncio.get_running_loop().create_task(self._work())
-            self._workers.add(worker)
-            self._idle.clear()
-            worker.add_done_callback(self._worker_done)
+            self._add_worker()
+
+    def _add_worker(self) -> None:
+        worker = asyncio.get_running_loop().create_task(self._work())
+        self._workers.add(worker)
+        self._idle.clear()
+        worker.add_done_callback(self._worker_done)
 
     def _worker_done(self, worker: asyncio.Task[None]) -> None:
+        """A worker found nothing left to do; what came in since needs a new one."""
         self._workers.discard(worker)
-        if not self._workers:
+        if self._waiting:
+            self._add_worker()
+        elif not self._workers:
             self._idle.set()
 
     async def _work(self) -> None:
@@ -224,9 +231,7 @@ class HookSender:
 
     def _open(self, url: str) -> Poster:
         host = self.config.host
-        poster: Poster = (
-            LeanPoster(url, host=host) if self._client is None else HttpxPoster(self._client, url, host)
-        )
+        poster: Poster = LeanPoster(url, host=host) if self._client is None else HttpxPoster(self._client, url, host)
         self._posters[url] = poster
         return poster
 

@@ -85,6 +85,7 @@ class LeanPoster:
             f"POST {target} HTTP/1.1\r\nHost: {host or parts.netloc}\r\nContent-Type: application/json\r\n"
         ).encode()
         self._idle: list[_Connection] = []
+        self._closed = False
 
     async def post(self, body: bytes, signature: str) -> tuple[int, bytes]:
         """POST ``body`` with ``X-Signature`` and return status and body.
@@ -104,12 +105,16 @@ class LeanPoster:
         except BaseException:
             connection.close()
             raise
-        connection.last_used = asyncio.get_running_loop().time()
-        self._idle.append(connection)
+        if self._closed:
+            connection.close()
+        else:
+            connection.last_used = asyncio.get_running_loop().time()
+            self._idle.append(connection)
         return answer
 
     def close(self) -> None:
-        """Close the kept connections."""
+        """Close the kept connections now, and those in use once they have their answer."""
+        self._closed = True
         while self._idle:
             self._idle.pop().close()
 

@@ -34,6 +34,8 @@ class StationBehaviour:
     """Operation name → answer in place of the usual one; a refusal also has no effect."""
     errors: dict[str, str] = field(default_factory=dict)
     """Operation name → OCPP CALLERROR code."""
+    exceptions: dict[str, str] = field(default_factory=dict)
+    """Operation name → message of an exception while SteVe sends it."""
     remote_start: str = "start"
     """After an accepted RemoteStartTransaction: ``start``, ``never`` or ``twice``."""
     remote_start_delay_seconds: float = 0.0

@@ -172,9 +172,7 @@ OPERATIONS: dict[str, Operation] = {
     "RemoteStopTransaction": Operation(_says("Accepted"), {"transactionId": Field(int, required=True)}, single=True),
     "Reset": Operation(_says("Accepted"), {"resetType": _choice("Hard", "Soft")}),
     "UnlockConnector": Operation(_says("Unlocked"), {"connectorId": _ONE_CONNECTOR}, single=True),
-    "UpdateFirmware": Operation(
-        _says("OK"), {"location": _REQUIRED_TEXT, "retrieveDateTime": _DATE, **_RETRIES}
-    ),
+    "UpdateFirmware": Operation(_says("OK"), {"location": _REQUIRED_TEXT, "retrieveDateTime": _DATE, **_RETRIES}),
     "ReserveNow": Operation(
         _says("Accepted"),
         {"connectorId": _REQUIRED_CONNECTOR, "expiry": _DATE, "idTag": _ID_TAG},
@@ -186,9 +184,7 @@ OPERATIONS: dict[str, Operation] = {
     "DataTransfer": Operation(
         _says({"status": "Accepted", "data": None}), {"vendorId": _REQUIRED_TEXT, "messageId": _TEXT, "data": _TEXT}
     ),
-    "GetConfiguration": Operation(
-        _configuration, {"confKeyList": Field(list), "commaSeparatedCustomConfKeys": _TEXT}
-    ),
+    "GetConfiguration": Operation(_configuration, {"confKeyList": Field(list), "commaSeparatedCustomConfKeys": _TEXT}),
     "GetLocalListVersion": Operation(_says(0), {}),
     "SendLocalList": Operation(
         _says("Accepted"),
@@ -220,9 +216,7 @@ OPERATIONS: dict[str, Operation] = {
         {
             "filterType": _choice("ChargingProfileId", "OtherParameters"),
             "chargingProfilePk": _PROFILE,
-            "chargingProfilePurpose": _choice(
-                "ChargePointMaxProfile", "TxDefaultProfile", "TxProfile", required=False
-            ),
+            "chargingProfilePurpose": _choice("ChargePointMaxProfile", "TxDefaultProfile", "TxProfile", required=False),
             "connectorId": _CONNECTOR,
             "stackLevel": Field(int),
         },

@@ -22,6 +22,8 @@ class OperationTask:
 
     task_id: int
     finished: bool = False
+    closed: bool = False
+    """Answers that come later are dropped."""
     success: list[dict[str, object]] = field(default_factory=list)
     errors: list[dict[str, object]] = field(default_factory=list)
     exceptions: list[dict[str, object]] = field(default_factory=list)
@@ -70,7 +72,7 @@ class OperationTasks:
             self._tasks.popitem(last=False)
         asked = {asyncio.ensure_future(self._ask(name, params, box, task)) for box in boxes}
         _, pending = await asyncio.wait(asked, timeout=self._simulator.config.operation_timeout_seconds)
-        task.finished = not pending
+        task.finished, task.closed = not pending, True
         for late in pending:
             self._simulator.spawn(_outlive(late))
         return task
@@ -78,7 +80,7 @@ class OperationTasks:
     def _eligible(self, params: Params) -> list[ChargeBox]:
         wanted = [self._simulator.state.charge_box(charge_box_id) for charge_box_id in params.charge_box_ids]
         boxes = [box for box in wanted if box is not None and box.online]
-        if not boxes or len(boxes) < len(wanted):
+        if not boxes:
             raise Refused("No stations are eligible for communication")
         return boxes
 
@@ -106,21 +108,17 @@ class OperationTasks:
         return tag.decide(self._simulator.clock.now()) if tag else AuthStatus.INVALID
 
     async def _ask(self, name: str, params: Params, box: ChargeBox, task: OperationTask) -> None:
-        behaviour = box.behaviour
+        behaviour, box_id = box.behaviour, box.charge_box_id
         await asyncio.sleep(behaviour.answer_delay_seconds)
-        error = behaviour.errors.get(name)
-        if error is not None:
-            answer: dict[str, object] = {
-                "chargeBoxId": box.charge_box_id,
-                "errorCode": error,
-                "errorDescription": "",
-                "errorDetails": None,
-            }
+        answer: dict[str, object]
+        if (message := behaviour.exceptions.get(name)) is not None:
+            target, answer = task.exceptions, {"chargeBoxId": box_id, "exceptionMessage": message}
+        elif (code := behaviour.errors.get(name)) is not None:
             target = task.errors
+            answer = {"chargeBoxId": box_id, "errorCode": code, "errorDescription": "", "errorDetails": None}
         else:
-            answer = {"chargeBoxId": box.charge_box_id, "response": self._answer(name, params, box)}
-            target = task.success
-        if not task.finished:
+            target, answer = task.success, {"chargeBoxId": box_id, "response": self._answer(name, params, box)}
+        if not task.closed:
             target.append(answer)
 
     def _answer(self, name: str, params: Params, box: ChargeBox) -> object:

@@ -33,7 +33,7 @@ from polaris_sim.steve.stop_guess import guess_stop
 from polaris_sim.steve.wire import Wire
 
 Sample = Mapping[str, str]
-"""One OCPP sampledValue: ``value`` and what else the station names of measurand, unit, context, phase, location, format."""
+"""One OCPP sampledValue: ``value`` and, if named, ``measurand``, ``unit``, ``context``, ``phase``, ``location``."""
 
 
 @dataclass(frozen=True)
@@ -297,4 +297,3 @@ def _meter_value(at: datetime, sample: Sample) -> MeterValue:
         sample.get("unit"),
         sample.get("phase"),
     )
-

@@ -114,16 +114,21 @@ class SteveState:
         del self._boxes[box.charge_box_id.casefold()]
 
     def start(
-        self, box: ChargeBox, connector_id: int, tag: Tag, *, start_value: str | None, timestamp: datetime, now: datetime
+        self,
+        box: ChargeBox,
+        connector_id: int,
+        tag: Tag,
+        *,
+        start_value: str | None,
+        timestamp: datetime,
+        now: datetime,
     ) -> Transaction:
         """Insert a transaction start; the very same start again returns the transaction that exists."""
         key = (box.charge_box_pk, connector_id, tag.ocpp_tag_pk, timestamp, start_value)
         known = self.transactions.get(self._starts.get(key, 0))
         if known is not None:
             return known
-        transaction = Transaction(
-            self._next("transaction"), box, connector_id, tag, now, timestamp, start_value
-        )
+        transaction = Transaction(self._next("transaction"), box, connector_id, tag, now, timestamp, start_value)
         self.transactions[transaction.id] = self.active[transaction.id] = transaction
         self._starts[key] = transaction.id
         box.transaction_ids.add(transaction.id)
@@ -237,4 +242,3 @@ class SteveState:
             if (charge_box_id is not None and reservation.charge_box_id != charge_box_id)
             or (id_tag is not None and reservation.id_tag != id_tag)
         }
-
