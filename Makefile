@@ -12,7 +12,7 @@ TYPED := libs/polaris_common/src libs/polaris_sim/src libs/polaris_cli/src \
 	services/gateway/src services/notifier/src services/sync-worker/src services/billing-bridge/src tests
 
 .DEFAULT_GOAL := help
-.PHONY: help demo replay test ci lint types contracts format bench lock up down clean
+.PHONY: help demo replay test ci lint types contracts format lock up down clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,9 +42,6 @@ contracts: $(VENV)/.dev ## Who may import whom
 format: $(VENV)/.dev ## Put the code into shape
 	$(BIN)/ruff check --fix $(CODE)
 	$(BIN)/ruff format $(CODE)
-
-bench: $(VENV)/.dev ## Measure; prints JSON ratios
-	$(BIN)/python -m tests.bench $(ARGS)
 
 up: ## Start the production stack (needs Docker and .env)
 	docker compose up --build --detach --wait
