@@ -143,8 +143,9 @@ def _aggregate(bucket: Bucket, metric: Metric) -> None:
     units = max(units_of(metric, bucket.readings), Decimal(0))  # fact 12: negative usage is not carried over
     bucket.units = _rounded(units, metric.fields)
     for _, _, event in bucket.readings:
-        if event.precise_total_amount_cents:
-            bucket.precise_amount_cents += Decimal(event.precise_total_amount_cents)
+        amount = event.precise_total_amount_cents
+        if amount and _NUMERIC_VALUE.fullmatch(amount):
+            bucket.precise_amount_cents += Decimal(amount)
 
 
 def _rounded(units: Decimal, fields: JsonObject) -> Decimal:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
 
-from polaris_sim.lago.aggregation import buckets
+from polaris_sim.lago.aggregation import Bucket, buckets
 from polaris_sim.lago.event_log import EventLog
 from polaris_sim.lago.models import Charge, ChargeModel, Event, Fee, Subscription
 from polaris_sim.lago.periods import Period
@@ -20,35 +20,29 @@ def charge_fees(log: EventLog, subscription: Subscription, period: Period, now: 
     fees: list[Fee] = []
     for charge in subscription.plan.charges:
         events = within(log.of(subscription.external_id, charge.metric.code), period)
-        fees += _fees_of(charge, events, log, subscription, period, now)
+        for bucket in buckets(charge, events, log.config.store):
+            amount = _amount(charge, bucket, subscription.plan.currency)
+            fee = Fee(
+                subscription=subscription,
+                period=period,
+                charge=charge,
+                filter=bucket.filter,
+                grouped_by=dict(bucket.group),
+                units=bucket.units,
+                events_count=len(bucket.readings),
+                precise_amount=amount,
+                amount_cents=to_cents(amount, subscription.plan.currency),
+                created_at=now,
+            )
+            fees.append(fee)
     return fees
 
 
-def _fees_of(
-    charge: Charge, events: Iterable[Event], log: EventLog, subscription: Subscription, period: Period, now: int
-) -> list[Fee]:
-    fees = []
-    currency = subscription.plan.currency
-    for bucket in buckets(charge, events, log.config.store):
-        properties = bucket.filter.properties if bucket.filter else charge.properties
-        events_count = len(bucket.readings)
-        amount = price(charge.model, properties, bucket.units, events_count)
-        if charge.model is ChargeModel.DYNAMIC and bucket.units:
-            amount = bucket.precise_amount_cents / minor_units(currency)
-        fee = Fee(
-            subscription=subscription,
-            period=period,
-            charge=charge,
-            filter=bucket.filter,
-            grouped_by=dict(bucket.group),
-            units=bucket.units,
-            events_count=events_count,
-            precise_amount=amount,
-            amount_cents=to_cents(amount, currency),
-            created_at=now,
-        )
-        fees.append(fee)
-    return fees
+def _amount(charge: Charge, bucket: Bucket, currency: str) -> Decimal:
+    if charge.model is ChargeModel.DYNAMIC:
+        return bucket.precise_amount_cents / minor_units(currency) if bucket.units else Decimal(0)
+    properties = bucket.filter.properties if bucket.filter else charge.properties
+    return price(charge.model, properties, bucket.units, len(bucket.readings))
 
 
 def subscription_fee(subscription: Subscription, period: Period, now: int) -> Fee | None:

@@ -120,7 +120,7 @@ def flag(body: JsonObject, key: str, default: bool = False) -> bool:
     return value if isinstance(value, bool) else default
 
 
-def number(body: JsonObject, key: str, default: Decimal = Decimal(0)) -> Decimal:  # noqa: B008
+def number(body: JsonObject, key: str, default: Decimal = Decimal(0)) -> Decimal:
     """A decimal field given as number or string, or ``default``."""
     value = body.get(key)
     if isinstance(value, (int, Decimal)) and not isinstance(value, bool):
