@@ -7,6 +7,7 @@ one sentence that names the variable and never its value.
 import os
 import sys
 import warnings
+from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, AliasChoices, Field, SecretStr, ValidationError, field_validator
@@ -42,15 +43,24 @@ class SettingsError(Exception):
     """The environment does not configure the service; the text names each variable."""
 
 
-class Settings(BaseSettings):
-    """What every service reads."""
+class _Group(BaseSettings):
+    """How every group reads: a variable that is empty is not set.
+
+    On every group and not only on ``Settings``: of several bases pydantic takes the last one's configuration.
+    """
 
     model_config = SettingsConfigDict(extra="ignore", case_sensitive=False, env_ignore_empty=True)
+
+
+class Settings(_Group):
+    """What every service reads."""
 
     debug_level: str = "INFO"
     """ERROR, WARN, INFO or DEBUG."""
     app_version: str = "dev"
     deploy_env: str = "production"
+    alive_file: Path | None = None
+    """Kept fresh by processes without HTTP, for health checks; see ``polaris_common.alive``."""
 
     @field_validator("debug_level")
     @classmethod
@@ -60,7 +70,7 @@ class Settings(BaseSettings):
         return level.upper()
 
 
-class DatabaseSettings(BaseSettings):
+class DatabaseSettings(_Group):
     """PostgreSQL."""
 
     database_url: str
@@ -75,7 +85,7 @@ class DatabaseSettings(BaseSettings):
         return f"postgresql+asyncpg://{rest}"
 
 
-class RedisSettings(BaseSettings):
+class RedisSettings(_Group):
     """Redis, for jobs and telemetry; nothing durable lives there."""
 
     redis_url: str = "redis://localhost:6379/0"
@@ -88,7 +98,7 @@ class RedisSettings(BaseSettings):
         return url
 
 
-class SteveSettings(BaseSettings):
+class SteveSettings(_Group):
     """SteVe's REST API (HTTP Basic)."""
 
     steve_base_url: HttpUrl = Field(validation_alias=AliasChoices("STEVE_BASE_URL", "STEVE_API_URL"))
@@ -97,7 +107,7 @@ class SteveSettings(BaseSettings):
     steve_api_key: SecretStr
 
 
-class HookSettings(BaseSettings):
+class HookSettings(_Group):
     """Keys of the two hooks in SteVe's fork; without a key the hook answers 401."""
 
     steve_preauth_hmac_key: Secret | None = None
@@ -105,7 +115,7 @@ class HookSettings(BaseSettings):
     """Falls back to the pre-authorize key."""
 
 
-class LagoSettings(BaseSettings):
+class LagoSettings(_Group):
     """Lago. Without address and key billing is inert: energy is ledgered and waits."""
 
     lago_api_url: HttpUrl | None = None
@@ -114,7 +124,7 @@ class LagoSettings(BaseSettings):
     lago_metric_code: str = "ev_charging_kwh"
 
 
-class IdentitySettings(BaseSettings):
+class IdentitySettings(_Group):
     """Sign-in and the two hosts."""
 
     auth_secret: Secret

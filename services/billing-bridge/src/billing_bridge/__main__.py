@@ -6,6 +6,7 @@ from billing_bridge.ledger.service import HELD_AGAIN_AFTER_SECONDS, Ledger
 from billing_bridge.mirror.service import Mirror
 from billing_bridge.sender.service import Sender
 from billing_bridge.settings import BillingBridgeSettings
+from polaris_common.alive import keep_alive_file
 from polaris_common.clock import SystemClock
 from polaris_common.db import Database
 from polaris_common.db.partitions import drop_old_events, ensure_partitions
@@ -60,6 +61,8 @@ async def serve(settings: BillingBridgeSettings) -> None:
         else:
             tasks.append(every(NOT_CONFIGURED_SECONDS, say_not_configured, name="lago_not_configured"))
         tasks.append(JobWorker(settings, Queue.BILLING_BRIDGE, functions).run())
+        if settings.alive_file:
+            tasks.append(keep_alive_file(settings.alive_file))
         await run_until_stopped(*tasks)
 
 

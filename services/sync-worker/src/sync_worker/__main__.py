@@ -2,6 +2,7 @@
 
 from contextlib import AsyncExitStack
 
+from polaris_common.alive import keep_alive_file
 from polaris_common.db import Database
 from polaris_common.events.relay import EventRelay
 from polaris_common.jobs import Jobs, JobWorker, Queue
@@ -53,6 +54,8 @@ async def serve(settings: SyncWorkerSettings) -> None:
         ]
         if settings.sync_live_poll_seconds:
             tasks.append(every(settings.sync_live_poll_seconds, runs.live_poll, name="live_poll"))
+        if settings.alive_file:
+            tasks.append(keep_alive_file(settings.alive_file))
         await run_until_stopped(*tasks)
 
 
