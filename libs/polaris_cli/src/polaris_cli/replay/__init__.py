@@ -1,0 +1,1 @@
+"""``polaris replay``: real session data through the whole platform, and the books compared."""
