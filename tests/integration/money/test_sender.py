@@ -75,6 +75,24 @@ async def test_an_event_that_lago_refuses_for_good_is_quarantined_alone(world: W
     assert world.billed_wh(driver.subscription) == 500
 
 
+async def test_one_lost_reply_does_not_hold_back_the_batches_behind_it(world: World) -> None:
+    driver = await world.driver()
+    for _ in range(300):
+        await world.charge(driver.card, 10)
+    world.lago.config.faults.replace([FaultRule(Fault.RESET, path=BATCH, times=1)])
+    await world.settle()
+    assert await _waiting(world) == 100
+
+
+async def test_a_lago_that_stays_away_is_not_hammered(world: World) -> None:
+    driver = await world.driver()
+    for _ in range(1_000):
+        await world.charge(driver.card, 10)
+    world.lago.config.faults.replace([FaultRule(Fault.RESET, path=BATCH)])
+    await world.settle()
+    assert world.lago.config.faults.injected == {Fault.RESET: 3}
+
+
 async def test_a_rate_limit_is_obeyed_for_as_long_as_lago_says(world: World) -> None:
     driver = await world.driver()
     await world.charge(driver.card, 700)

@@ -16,7 +16,7 @@ from polaris_cli.replay.chaos import Chaos, lago_faults
 from polaris_cli.replay.display import Display
 from polaris_cli.replay.report import Expected, Report, compare
 from polaris_cli.replay.rows import read_rows
-from polaris_cli.replay.script import Script, build
+from polaris_cli.replay.script import Script, batches, build
 from polaris_cli.replay.settling import progress, settle, unbilled
 from polaris_cli.seed import Person, post, seed_lago, seed_people, seed_steve
 from polaris_cli.stack.interruption import Interrupted, run_interruptibly
@@ -29,7 +29,7 @@ from polaris_common.settings import DatabaseSettings
 
 PROFILES = ("3.12-fork", "3.13+", "HEAD")
 STORES = ("postgres", "clickhouse")
-CHUNK = 500
+BATCH = 500
 INTERRUPTED = 130
 DATABASE = "replay"
 CUSTOMER = "driver-{}"
@@ -158,13 +158,14 @@ class _Replay:
                 await post(http, f"{platform.lago_url}/_sim/faults", faults, method="PUT")
                 chaos = Chaos(platform.supervisor, self._options.chaos)
                 tasks.append(asyncio.create_task(chaos.rage(fed)))
-            actions = self._script.actions
-            for begin in range(0, len(actions), CHUNK):
-                answer = await post(http, f"{platform.steve_url}/_sim/script", actions[begin : begin + CHUNK])
+            done = 0
+            for batch in batches(self._script.actions, BATCH):
+                answer = await post(http, f"{platform.steve_url}/_sim/script", batch)
                 self._transactions |= answer["transactions"]
-                display.fed(min(begin + CHUNK, len(actions)))
+                meters = await _drained(platform, http)
+                done += len(batch)
+                display.fed(done)
                 platform.supervisor.check()
-            meters = await _drained(platform, http)
             if self._options.hooks and meters["sent"]:
                 display.say(f"SteVe's hook delivered {meters['ok']} of {meters['sent']} meter values.")
             fed.set()

@@ -102,6 +102,32 @@ def build(rows: Sequence[SessionRow]) -> Script:
     )
 
 
+def batches(actions: Sequence[Action], size: int) -> Iterator[list[Action]]:
+    """``actions`` in batches of about ``size``; a session's stop comes in a later batch than its samples.
+
+    Whoever waits between two batches until the hooks are delivered lets billing see sessions while they charge, as in
+    real time. Only stops move, and none past the next start on its connector.
+    """
+    batch: list[Action] = []
+    stops: list[Action] = []
+    connectors = {action["ref"]: _connector(action) for action in actions if action["do"] == "start"}
+    for action in actions:
+        if action["do"] == "stop":
+            stops.append(action)
+            continue
+        waits_for_stop = action["do"] == "start" and _connector(action) in {connectors[stop["ref"]] for stop in stops}
+        if waits_for_stop or len(batch) >= size:
+            yield batch
+            batch, stops = stops, []
+        batch.append(action)
+    yield batch
+    yield stops
+
+
+def _connector(start: Action) -> tuple[str, int]:
+    return start["chargeBoxId"], start["connectorId"]
+
+
 def _in_order(sessions: Sequence[Session]) -> list[Action]:
     timed = [
         (moment, number, step, action)

@@ -1,5 +1,6 @@
 """Delivering events to Lago: at least once, in batches, so that Lago counts each exactly once (lago.md §1.1)."""
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -19,6 +20,9 @@ from polaris_common.models import BillingStatus
 from polaris_common.observability.health import Component, report
 
 log = structlog.get_logger(__name__)
+
+GIVE_UP_AFTER = 3
+"""So many lost batches in a row mean that Lago is away; the next sweep tries again."""
 
 MAX_BACKOFF_SECONDS = 60.0
 FIRST_BACKOFF_SECONDS = 0.5
@@ -44,10 +48,12 @@ class Sender:
 
     def __init__(self, database: Database, lago: LagoClient, clock: Clock) -> None:
         self._database, self._lago, self._clock = database, lago, clock
+        self._paused_until = 0.0
 
     async def send_due(self) -> None:
-        """Send until nothing is due or Lago is not answering."""
-        while True:
+        """Send until nothing is due, Lago asks us to wait, or it does not answer several times in a row."""
+        lost = 0
+        while lost < GIVE_UP_AFTER and time.monotonic() >= self._paused_until:
             async with self._database.unit_of_work() as uow:
                 claimed = await LagoEventRepository(uow).claim(MAX_BATCH)
             if not claimed:
@@ -55,8 +61,9 @@ class Sender:
             delivery = _Delivery()
             await self._deliver(claimed, delivery)
             await self._record(delivery)
-            if delivery.unknown:
-                return
+            lost = lost + 1 if delivery.unknown else 0
+            if delivery.retry_after:
+                self._paused_until = time.monotonic() + delivery.retry_after
 
     async def _deliver(self, batch: Sequence[Claimed], delivery: _Delivery) -> None:
         """Send one batch; what Lago objects to is sorted out event by event."""
