@@ -1,0 +1,29 @@
+"""The notifier's HTTP application."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+
+from notifier.health import endpoints as health
+from notifier.process import Notifier
+from notifier.stream import endpoints as stream
+from polaris_common.http.application import create_application
+
+
+def create_app(notifier: Notifier) -> FastAPI:
+    """The application that serves ``notifier``'s streams; it runs while the application does."""
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        async with notifier.running():
+            yield
+
+    app = create_application(
+        "Polaris Express notifier",
+        lifespan=lifespan,
+        routers=[stream.router, health.router],
+        version=notifier.settings.app_version,
+    )
+    app.state.notifier = notifier
+    return app

@@ -1,0 +1,91 @@
+"""What one notifier process is made of."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import structlog
+from fastapi import Request
+from redis.asyncio import Redis
+
+from notifier.settings import NotifierSettings
+from notifier.stream.catch_up import CatchUp
+from notifier.stream.heartbeat import Heartbeat
+from notifier.stream.hub import StreamHub
+from notifier.stream.service import StreamOpener
+from polaris_common.db import Database
+from polaris_common.events.relay import EventRelay
+
+log = structlog.get_logger(__name__)
+
+
+class Notifier:
+    """The process's connections, its hub and the tasks that keep it fed."""
+
+    def __init__(self, settings: NotifierSettings) -> None:
+        self.settings = settings
+        self.database = Database(settings, application_name="notifier")
+        self._redis = _connect(settings.redis_url)
+        self.hub = StreamHub(self.database, self._redis, settings)
+        # Reads of single streams leave half of the pool to the hub and the heartbeat.
+        self._reads = asyncio.Semaphore(settings.database_pool_size)
+        self.catch_up = CatchUp(self.database, self.hub, self._reads)
+        self.opener = StreamOpener(
+            self.database, self.hub, self._reads, max_pending=settings.sse_max_pending_per_client
+        )
+        self.on_failure: Callable[[], None] = lambda: None
+        """Called when a task died of something that waiting does not cure."""
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Follow the log, relay events and beat while the block runs.
+
+        Raises:
+            OSError, SQLAlchemyError: the database cannot be reached or has no event log.
+        """
+        await self.hub.start()
+        heartbeat = Heartbeat(self.database, self.hub, seconds=self.settings.sse_heartbeat_seconds)
+        relay = EventRelay(self.database, self._redis)
+        tasks = [
+            asyncio.create_task(run, name=name)
+            for name, run in {
+                "event-relay": relay.run(),
+                "event-log": self.hub.follow_log(),
+                "redis": self.hub.follow_redis(),
+                "heartbeat": heartbeat.run(),
+            }.items()
+        ]
+        for task in tasks:
+            task.add_done_callback(self._ended)
+        try:
+            yield
+        finally:
+            self.hub.stop()
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await self.close()
+
+    async def close(self) -> None:
+        """Close the connections to Redis and the database."""
+        await self._redis.aclose()
+        await self.database.close()
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.critical("task_failed", task=task.get_name(), exc_info=error)
+            self.on_failure()
+
+
+def notifier_of(request: Request) -> Notifier:
+    """The notifier that serves this request."""
+    notifier: Notifier = request.app.state.notifier
+    return notifier
+
+
+def _connect(url: str) -> Redis:
+    over_network = not url.startswith("unix://")
+    options: dict[str, Any] = {"socket_keepalive": True} if over_network else {}
+    client: Redis = Redis.from_url(url, socket_connect_timeout=2, **options)
+    return client

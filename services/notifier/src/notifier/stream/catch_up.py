@@ -1,0 +1,66 @@
+"""Bringing one connection level with the hub by reading the log from its own position."""
+
+import asyncio
+from dataclasses import dataclass
+
+import structlog
+
+from notifier.outages import DATABASE_OUTAGE
+from notifier.stream.connection import Connection
+from notifier.stream.frames import event_frame, position, resync
+from notifier.stream.hub import StreamHub
+from polaris_common.db import Database
+from polaris_common.events import log as event_log
+
+BATCH = 200
+RETRY_SECONDS = 1.0
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class _Page:
+    """What the log says after a connection's position; ``reaches`` is how far the page goes."""
+
+    encoded: bytes
+    reaches: int
+    last_sent: int
+
+
+class CatchUp:
+    """Reads the log for connections that are behind, a limited number at a time."""
+
+    def __init__(self, database: Database, hub: StreamHub, reads: asyncio.Semaphore) -> None:
+        self._database, self._hub, self._reads = database, hub, reads
+
+    async def next(self, connection: Connection) -> bytes:
+        """The next frames for ``connection``, which is no longer behind once it is level with the hub.
+
+        While the database is away: nothing, after a second or as soon as something else waits to be sent.
+        """
+        try:
+            page = await self._read(connection)
+        except DATABASE_OUTAGE as error:
+            log.warning("catch_up_interrupted", error=type(error).__name__)
+            await connection.wait(RETRY_SECONDS)
+            return b""
+        connection.position = page.reaches
+        if page.reaches < self._hub.last_seq:
+            return page.encoded
+        connection.behind = False
+        return page.encoded if page.last_sent == page.reaches else page.encoded + position(page.reaches)
+
+    async def _read(self, connection: Connection) -> _Page:
+        after = connection.position
+        async with self._reads, self._database.unit_of_work() as uow:
+            newest = await event_log.last_seq(uow)
+            rows = await event_log.read_after(uow, after, audiences=list(connection.viewer.audiences), limit=BATCH)
+            # Asked last: partitions go oldest first, so what is still there was there while the rows were read.
+            complete = after == newest or (after < newest and await event_log.is_kept(uow, after + 1))
+        if not complete:
+            log.info("stream_resync", reason=connection.reason, after=after, newest=newest)
+            return _Page(resync(connection.reason), newest, after)
+        reaches = rows[-1].seq if len(rows) == BATCH else max([newest, *(row.seq for row in rows[-1:])])
+        sent = [row for row in rows if row.type in connection.kind.types]
+        encoded = b"".join([event_frame(row.seq, row.type, row.payload).encoded for row in sent])
+        return _Page(encoded, reaches, sent[-1].seq if sent else after)
