@@ -1,0 +1,162 @@
+"""The group commit of meter values: whatever waits becomes one transaction, and nobody is told "stored" before it is.
+
+One task writes. While it waits for PostgreSQL the next requests arrive and wait together, so the dearer a commit is,
+the more samples share it.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+import structlog
+
+from gateway.ocpp.announcer import Announcer
+from polaris_common.charging.meters import KnownSession, MeterRepository
+from polaris_common.charging.samples import MeterValues, power_w, register_wh
+from polaris_common.db import Database
+from polaris_common.db.outages import is_outage
+from polaris_common.http.errors import ServiceUnavailable
+from polaris_common.telemetry import MeterTelemetry
+
+CAPACITY = 10_000
+BATCH = 500
+STORE_TIMEOUT_SECONDS = 10.0
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class _Arrival:
+    values: MeterValues
+    stored: "asyncio.Future[None]"
+
+    def done(self) -> None:
+        if not self.stored.done():
+            self.stored.set_result(None)
+
+    def fail(self) -> None:
+        if not self.stored.done():
+            self.stored.set_exception(ServiceUnavailable())
+
+
+class MeterIntake:
+    """Takes meter values and returns when they are durable."""
+
+    def __init__(
+        self, database: Database, announcer: Announcer, *, capacity: int = CAPACITY, batch: int = BATCH
+    ) -> None:
+        self._database, self._announcer = database, announcer
+        self._capacity, self._batch = capacity, batch
+        self._waiting: deque[_Arrival] = deque()
+        self._wake = asyncio.Event()
+        self._open = False
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to store."""
+        self._open = True
+        self._task = asyncio.create_task(self._run())
+
+    async def stop(self) -> None:
+        """Store what waits, take nothing more, and end."""
+        self._open = False
+        self._wake.set()
+        if self._task is not None:
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def add(self, values: MeterValues) -> None:
+        """Store ``values``; returns once they are durable.
+
+        Raises:
+            ServiceUnavailable: too much waits already, or the database did not take them.
+        """
+        if not self._open or len(self._waiting) >= self._capacity:
+            raise ServiceUnavailable
+        arrival = _Arrival(values, asyncio.get_running_loop().create_future())
+        self._waiting.append(arrival)
+        self._wake.set()
+        await arrival.stored
+
+    async def _run(self) -> None:
+        taken: list[_Arrival] = []
+        try:
+            while self._open or self._waiting:
+                await self._wake.wait()
+                taken = [self._waiting.popleft() for _ in range(min(self._batch, len(self._waiting)))]
+                if self._open and not self._waiting:
+                    self._wake.clear()
+                await self._store_or_fail(taken)
+        finally:
+            self._open = False
+            for arrival in (*taken, *self._waiting):
+                arrival.fail()
+            self._waiting.clear()
+
+    async def _store_or_fail(self, taken: Sequence[_Arrival]) -> None:
+        """As ``_store``, but nothing that goes wrong, not even a log that cannot be written, ends the intake."""
+        try:
+            await self._store(taken)
+        except Exception:
+            for arrival in taken:
+                arrival.fail()
+            with suppress(Exception):
+                log.exception("intake_stumbled")
+
+    async def _store(self, arrivals: Sequence[_Arrival]) -> None:
+        """Store all of ``arrivals`` together; where one of them is refused, every other one all the same."""
+        if not arrivals:
+            return
+        # One order everywhere: two gateways that get the same samples then wait for each other instead of deadlocking.
+        ordered = sorted((a.values for a in arrivals), key=lambda values: (values.transaction_id, values.sampled_at))
+        try:
+            known = await self._commit(ordered)
+        except Exception as error:
+            if len(arrivals) > 1 and not is_outage(error):
+                middle = len(arrivals) // 2
+                await self._store(arrivals[:middle])
+                await self._store(arrivals[middle:])
+                return
+            for arrival in arrivals:
+                arrival.fail()
+            log.error("samples_not_stored", count=len(arrivals), error=type(error).__name__)
+            return
+        for arrival in arrivals:
+            arrival.done()
+        self._announce(ordered, known)
+
+    async def _commit(self, arrived: Sequence[MeterValues]) -> dict[int, KnownSession]:
+        async with asyncio.timeout(STORE_TIMEOUT_SECONDS), self._database.unit_of_work() as uow:
+            meters = MeterRepository(uow)
+            await meters.store(arrived)
+            return await meters.sessions_of(list({values.transaction_id for values in arrived}))
+
+    def _announce(self, ordered: Sequence[MeterValues], known: Mapping[int, KnownSession]) -> None:
+        latest = {values.transaction_id: values for values in ordered}
+        self._announcer.stored(
+            [telemetry_of(values, known.get(number)) for number, values in latest.items()],
+            unknown_transaction=any(number not in known for number in latest),
+        )
+
+
+def telemetry_of(values: MeterValues, session: KnownSession | None) -> MeterTelemetry:
+    """What screens show of ``values``; the session's energy only where its start is known and not after them."""
+    register = next((wh for wh in map(register_wh, values.samples) if wh is not None), None)
+    start = session.start_wh if session else None
+    return MeterTelemetry(
+        transaction_id=values.transaction_id,
+        charge_box_id=values.charge_box_id,
+        connector_id=values.connector_id,
+        meter_timestamp=values.sampled_at,
+        register_wh=register,
+        power_w=power_w(values.samples),
+        session_wh=_energy_since(start, register),
+        session_id=session.id if session else None,
+        user_mapping_id=session.tag_mapping_id if session else None,
+        user_id=session.user_id if session else None,
+    )
+
+
+def _energy_since(start: int | None, register: int | None) -> int | None:
+    return register - start if start is not None and register is not None and register >= start else None

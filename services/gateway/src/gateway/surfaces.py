@@ -1,0 +1,118 @@
+"""Which of the two surfaces a request is on, and whether a browser may change anything from where it comes.
+
+The surface follows from the Host header. Unknown hosts and the other surface's API do not exist: 404. A request that
+changes something and carries cookies must say that it comes from one of our own pages (contract §1.6).
+"""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from urllib.parse import urlsplit
+
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from gateway.settings import GatewaySettings
+from polaris_common.http.errors import ApiError, Forbidden, NotFound, error_response
+
+
+class Surface(StrEnum):
+    """The two faces of the platform."""
+
+    ADMIN = "admin"
+    CUSTOMER = "customer"
+
+
+class OriginMismatch(Forbidden):
+    """A page that is not ours tries to change something."""
+
+    code, message = "origin_mismatch", "This request does not come from one of our pages."
+
+
+HOOKS = "/api/ocpp"
+"""Called by SteVe with a signature over the body: on any host, without cookies, without an origin."""
+
+ON_ANY_HOST = frozenset({"/api/health", "/healthz", "/livez", "/readyz"})
+"""Called by containers and load balancers by an internal name."""
+
+_OF_ONE_SURFACE = {"/api/admin": Surface.ADMIN, "/api/customer": Surface.CUSTOMER}
+_CHANGING = frozenset({"POST", "PUT", "PATCH", "DELETE"})
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+class SurfaceMiddleware:
+    """Puts ``surface`` (or None, where any host will do) into the request's state, or answers 404 or 403."""
+
+    def __init__(self, app: ASGIApp, *, settings: GatewaySettings) -> None:
+        self._app = app
+        self._surfaces = {settings.admin_host: Surface.ADMIN, settings.customer_host: Surface.CUSTOMER}
+        self._origins = frozenset(map(origin_of, (settings.admin_base_url, settings.customer_base_url)))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] == "http" and not is_hook(scope["path"]):
+            refusal = self._refusal(scope)
+            if refusal is not None:
+                await _answer(refusal)(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+    def _refusal(self, scope: Scope) -> type[ApiError] | None:
+        path, headers = scope["path"], scope["headers"]
+        surface = self._surfaces.get(host_name(_only(headers, b"host") or ""))
+        if surface is None and path not in ON_ANY_HOST:
+            return NotFound
+        if not _exists_on(surface, path):
+            return NotFound
+        if scope["method"] in _CHANGING and not self._from_our_pages(headers):
+            return OriginMismatch
+        scope.setdefault("state", {})["surface"] = surface
+        return None
+
+    def _from_our_pages(self, headers: list[tuple[bytes, bytes]]) -> bool:
+        names = {name for name, _ in headers}
+        if b"origin" not in names:
+            return b"cookie" not in names
+        return (_only(headers, b"origin") or "").rstrip("/").lower() in self._origins
+
+
+def is_hook(path: str) -> bool:
+    """Whether ``path`` belongs to the SteVe hooks."""
+    return path == HOOKS or path.startswith(HOOKS + "/")
+
+
+def host_name(host: str) -> str:
+    """The lower-case name in a Host header, without its port; empty when there is none."""
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""
+
+
+def origin_of(base_url: str) -> str:
+    """The Origin header that browsers send for pages under ``base_url``."""
+    parts = urlsplit(base_url.lower())
+    port = "" if parts.port in (None, _DEFAULT_PORTS[parts.scheme]) else f":{parts.port}"
+    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+    return f"{parts.scheme}://{host}{port}"
+
+
+def surface_of(state: Mapping[str, object]) -> Surface | None:
+    """The surface that the middleware found."""
+    surface = state.get("surface")
+    return surface if isinstance(surface, Surface) else None
+
+
+def _exists_on(surface: Surface | None, path: str) -> bool:
+    for prefix, owner in _OF_ONE_SURFACE.items():
+        if path == prefix or path.startswith(prefix + "/"):
+            return surface is owner
+    return True
+
+
+def _only(headers: list[tuple[bytes, bytes]], wanted: bytes) -> str | None:
+    values = [value for name, value in headers if name == wanted]
+    return values[0].decode("latin-1") if len(values) == 1 else None
+
+
+def _answer(refusal: type[ApiError]) -> JSONResponse:
+    return error_response(refusal.status, refusal.code, refusal.message)

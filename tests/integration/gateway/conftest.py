@@ -1,0 +1,42 @@
+"""A gateway in the test's process, on a database and a Redis of its own, with browsers and SteVe around it."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+
+import httpx
+import pytest
+import structlog
+from tests.support.gateway import ADMIN_URL, CUSTOMER_URL, GatewayWorld, gateway_environment
+
+from gateway.app import create_app
+from gateway.settings import GatewaySettings
+from polaris_common.db import Database
+
+
+@pytest.fixture(autouse=True)
+def _logs_go_to_this_test() -> None:
+    """Forget a logging set-up that another test made for its own captured output."""
+    structlog.reset_defaults()
+
+
+@pytest.fixture
+def settings(database_url: str, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> GatewaySettings:
+    """The gateway's settings on this test's servers."""
+    for name, value in gateway_environment(database_url, redis_url).items():
+        monkeypatch.setenv(name, value)
+    return GatewaySettings()
+
+
+@pytest.fixture
+async def world(settings: GatewaySettings, database: Database) -> AsyncIterator[GatewayWorld]:
+    """A gateway in process with its lifespan running."""
+    app = create_app(settings)
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(app.router.lifespan_context(app))
+        browsers = [
+            await stack.enter_async_context(
+                httpx.AsyncClient(transport=httpx.ASGITransport(app, raise_app_exceptions=False), base_url=url)
+            )
+            for url in (ADMIN_URL, CUSTOMER_URL, "http://gateway:8000")
+        ]
+        yield GatewayWorld(app, settings, database, *browsers)
