@@ -25,7 +25,7 @@ replay: $(VENV)/.demo ## Charge every row of a CSV and prove that the books bala
 	@exec $(BIN)/polaris replay "$(CSV)" $(ARGS)
 
 test: $(VENV)/.dev ## Run all tests; starts its own PostgreSQL and Redis
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest --numprocesses auto --dist loadfile $(ARGS)
 
 ci: lint types contracts test ## Everything a change must pass
 

@@ -33,9 +33,11 @@ async def test_a_lost_reply_or_a_failure_leads_to_the_same_bytes_again_and_is_co
     driver = await world.driver()
     await world.charge(driver.card, 700)
     world.lago.config.faults.replace([FaultRule(fault, path=BATCH, times=1, seconds=0.01)])
-    await world.settle()
+    await world.runs.live_poll()
+    await world.ledger.bill_due()
     before = await world.row("SELECT body FROM lago_events")
-    assert await _waiting(world) == 1
+    await world.deliver()
+    assert world.lago.config.faults.injected == {fault: 1}
 
     await world.deliver()
     assert await _waiting(world) == 0
