@@ -103,7 +103,7 @@ def _announce(options: DemoOptions, platform: Platform, driver_email: str, secon
             "driver": {"email": driver_email, "password": secrets.driver_password},
             "operator": {"email": ADMIN_EMAIL, "password": secrets.admin_password},
         }
-        sys.stdout.write(f"{json.dumps(ready)}\n")
+        sys.stdout.write(f"{json.dumps(ready, separators=(',', ':'))}\n")
     else:
         sys.stdout.write(
             f"Drivers    {platform.customer_url}\n"
