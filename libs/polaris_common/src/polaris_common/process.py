@@ -6,6 +6,7 @@ import sys
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
+import asyncpg
 import structlog
 import uvloop
 from sqlalchemy.exc import SQLAlchemyError
@@ -58,11 +59,11 @@ async def run_until_stopped(*tasks: Coroutine[Any, Any, None]) -> None:
             task.cancel()
 
 
-async def every(seconds: float, action: Callable[[], Awaitable[None]], *, name: str) -> None:
+async def every(seconds: float, action: Callable[[], Awaitable[object]], *, name: str) -> None:
     """Run ``action`` now and then every ``seconds``, until cancelled; an outage is logged and survived."""
     while True:
         try:
             await action()
-        except (OSError, TimeoutError, SQLAlchemyError) as error:
+        except (OSError, TimeoutError, SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             log.warning("sweep_failed", sweep=name, error=type(error).__name__)
         await asyncio.sleep(seconds)

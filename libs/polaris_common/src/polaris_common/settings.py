@@ -124,6 +124,13 @@ class LagoSettings(_Group):
     lago_metric_code: str = "ev_charging_kwh"
 
 
+class LagoWebhookSettings(_Group):
+    """What the receiver of Lago's webhooks needs besides ``LagoSettings``."""
+
+    lago_webhook_hmac_key: SecretStr | None = None
+    """The organization's HMAC key from Lago's dashboard, when its webhook endpoint signs with HMAC (recommended)."""
+
+
 class IdentitySettings(_Group):
     """Sign-in and the two hosts."""
 

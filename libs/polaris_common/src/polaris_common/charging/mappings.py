@@ -22,6 +22,10 @@ class TagMappingRepository(Repository[TagMapping]):
         mappings = await self._mappings(relevant)
         return {tag: owner_of(tag, mappings, parents) for tag in wanted}
 
+    async def by_ids(self, ids: Iterable[int]) -> dict[int, MappingValue]:
+        """These mappings, active or not."""
+        return {row.id: _value(row) for row in await self.all(select(TagMapping).where(TagMapping.id.in_(list(ids))))}
+
     async def _parents(self, tags: set[str]) -> dict[str, str | None]:
         parents: dict[str, str | None] = {}
         missing = tags

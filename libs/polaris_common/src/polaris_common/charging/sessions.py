@@ -1,33 +1,52 @@
 """Charging sessions: what SteVe showed becomes rows, changes become events."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import timedelta
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Any
-from uuid import UUID
 
-from sqlalchemy import Select, func, insert, select, text, update
+from sqlalchemy import Select, func, select, text, update
 
-from polaris_common.clock import to_wire
+from polaris_common.charging import session_events
+from polaris_common.charging.mappings import TagMappingRepository
+from polaris_common.charging.session_changes import KNOWN_COLUMNS, Kept, KnownSession, Rules, changed_values, new_values
+from polaris_common.charging.session_statements import (
+    FOLLOWED,
+    INSERT,
+    OPEN_SESSIONS,
+    OWNERLESS_TAGS,
+    SPANS,
+    UPDATE,
+    VANISH,
+    as_arrays,
+)
 from polaris_common.db import Repository
-from polaris_common.domain.session_state import Observation, State, Verdict, judge
+from polaris_common.domain.session_state import Limits, OpenSession, RegisterSpan, State, zombie
 from polaris_common.domain.tag_owner import MappingValue
-from polaris_common.energy import kwh_text
-from polaris_common.events.catalogue import Audience, SessionQuarantined, SessionStarted, SessionStopped
 from polaris_common.identity.principals import Driver, Operator, Principal
 from polaris_common.models import ChargingSession
 from polaris_common.steve.wire import SteveTransaction
 
-MANUAL_STOP_SETTLES_AFTER = timedelta(minutes=15)
-"""How long a manual stop waits for the station's own stop, which may carry another value."""
-
 
 @dataclass
 class Applied:
-    """What one batch of observations changed."""
+    """What observations changed; ``held`` counts the sessions among them that wait for a person."""
 
     new: int = 0
     changed: int = 0
+    held: int = 0
+    connectors: set[tuple[str, int]] = field(default_factory=set)
+    """Charge boxes and connectors on which something began or changed."""
+    latest: dict[str, datetime] = field(default_factory=dict)
+    """When something last happened on each of those charge boxes, by the stations' clocks."""
+    kept: list[tuple[int, Kept]] = field(default_factory=list)
+    """SteVe's ids whose new values were not taken over, and why."""
+
+    def add(self, more: "Applied") -> None:
+        """Count another batch."""
+        self.new, self.changed, self.held = self.new + more.new, self.changed + more.changed, self.held + more.held
+        self.connectors |= more.connectors
+        self.kept += more.kept
 
 
 class ChargingSessionRepository(Repository[ChargingSession]):
@@ -44,36 +63,45 @@ class ChargingSessionRepository(Repository[ChargingSession]):
             case Driver(user_id=user_id):
                 return query.where(ChargingSession.user_id == user_id)
 
-    async def unsettled_ids(self) -> set[int]:
-        """The SteVe ids of sessions that may still change."""
-        query = select(ChargingSession.steve_transaction_id).where(
-            ChargingSession.state.in_([State.OPEN, State.STOPPED])
-        )
-        return set((await self.uow.session.execute(query)).scalars())
+    async def followed_ids(self, *, closed_manually: timedelta = timedelta()) -> set[int]:
+        """The SteVe ids of sessions that may still change: without a stop, or with a manual one that may be replaced.
+
+        ``closed_manually``: also those that a manual stop has settled, for so long after.
+        """
+        rows = await self.uow.execute(FOLLOWED, {"closed_manually": closed_manually})
+        return set(rows.scalars())
 
     async def highest_transaction_id(self) -> int:
         """The highest SteVe id we know; 0 when we know none."""
         return await self.uow.session.scalar(select(func.max(ChargingSession.steve_transaction_id))) or 0
 
-    async def apply(self, seen: Sequence[SteveTransaction], owners: Mapping[str, MappingValue | None]) -> Applied:
+    async def apply(
+        self, seen: Sequence[SteveTransaction], *, limits: Limits | None = None, history: bool = False
+    ) -> Applied:
         """Bring our rows to what SteVe shows; emit an event for each change that people care about.
 
-        ``owners``: by lower-case idTag. A settled session changes only when SteVe's values do and never goes back.
+        Rows that did not change are compared, neither locked nor written. ``history``: the first look at an old SteVe,
+        where sessions that ended before we knew them are no news to anybody.
         """
-        known = await self._lock(transaction.id for transaction in seen)
-        applied, now = Applied(), (await self.uow.execute(select(func.now()))).scalar_one()
+        applied = Applied()
+        known = await self._known([transaction.id for transaction in seen])
+        rules = await self._rules(seen, known, limits or Limits())
+        owners = await self._owners(seen, known)
         fresh: list[dict[str, Any]] = []
+        candidates: list[SteveTransaction] = []
         for transaction in seen:
-            owner = owners.get(transaction.id_tag.lower())
-            row = known.get(transaction.id)
+            row, owner = known.get(transaction.id), owners.get(transaction.id_tag.lower())
             if row is None:
-                fresh.append(_new_row(transaction, judge(_observed(transaction), settled_by_time=False), owner, now))
-                continue
-            settled_by_time = row.settle_after is not None and row.settle_after <= now
-            verdict = judge(_observed(transaction), settled_by_time=settled_by_time)
-            if await self._change(row, transaction, verdict, owner, now):
-                applied.changed += 1
-        applied.new = await self._insert(fresh)
+                fresh.append(new_values(transaction, owner, rules))
+            elif (decision := changed_values(row, transaction, owner, rules)) is Kept.SAME:
+                applied.held += row.state == State.QUARANTINED
+            elif isinstance(decision, Kept):
+                applied.held += 1
+                applied.kept.append((transaction.id, decision))
+            else:
+                candidates.append(transaction)
+        await self._change(candidates, owners, rules, applied)
+        await self._insert(fresh, applied, history=history)
         return applied
 
     async def known_ids(self, first: int, last: int) -> set[int]:
@@ -83,10 +111,47 @@ class ChargingSessionRepository(Repository[ChargingSession]):
         )
         return set((await self.uow.session.execute(query)).scalars())
 
+    async def present_ids(self, first: int, last: int) -> set[int]:
+        """Which SteVe ids from ``first`` to ``last`` we have and believe to be in SteVe still."""
+        query = select(ChargingSession.steve_transaction_id).where(
+            ChargingSession.steve_transaction_id.between(first, last), ChargingSession.vanished_at.is_(None)
+        )
+        return set((await self.uow.session.execute(query)).scalars())
+
+    async def known_stops(self, ids: Collection[int]) -> dict[int, KnownSession]:
+        """The sessions with these SteVe ids, to be compared with a report."""
+        return await self._known(list(ids))
+
+    async def vanish(self, ids: Collection[int]) -> int:
+        """SteVe no longer has these: our history stays, and what was open waits for a person; the number marked.
+
+        A manual stop that nothing can replace any more is final.
+        """
+        rows = (await self.uow.execute(VANISH, {"ids": list(ids)})).all()
+        for row in rows:
+            if row.was != row.state:
+                self._emit_end(KnownSession._make(row[1:]))
+        return len(rows)
+
+    async def find_zombies(self, *, silent_after: timedelta) -> int:
+        """Set open sessions that will not end by themselves aside, and those that live again back; the number moved."""
+        now = (await self.uow.execute(select(func.now()))).scalar_one()
+        moved: list[KnownSession] = []
+        for row in (await self.uow.execute(OPEN_SESSIONS)).all():
+            session = KnownSession._make(row[: len(KnownSession._fields)])
+            heard = OpenSession(row.known_at, row.last_reading_at, row.superseded)
+            reason = zombie(heard, now=now, silent_after=silent_after)
+            if session.quarantine_reason != reason:
+                state = State.OPEN if reason is None else State.QUARANTINED
+                moved.append(session.changed({"state": state.value, "quarantine_reason": reason and reason.value}))
+        await self._update(moved)
+        for session in moved:
+            self._emit_end(session)
+        return len(moved)
+
     async def ownerless_id_tags(self) -> list[str]:
         """The idTags of sessions that nobody answers for yet."""
-        query = select(ChargingSession.id_tag).where(ChargingSession.tag_mapping_id.is_(None)).distinct()
-        return list((await self.uow.session.execute(query)).scalars())
+        return list((await self.uow.execute(OWNERLESS_TAGS)).scalars())
 
     async def attach(self, id_tag: str, owner: MappingValue) -> int:
         """Give the ownerless sessions of ``id_tag`` to ``owner`` and make billing look again; the number touched."""
@@ -109,121 +174,90 @@ class ChargingSessionRepository(Repository[ChargingSession]):
                 {"ids": list(revisions), "revisions": list(revisions.values())},
             )
 
-    async def _lock(self, ids: Iterable[int]) -> dict[int, ChargingSession]:
+    async def _known(self, ids: list[int], *, lock: bool = False) -> dict[int, KnownSession]:
         query = (
-            select(ChargingSession)
-            .where(ChargingSession.steve_transaction_id.in_(list(ids)))
-            .order_by(ChargingSession.id)
-            .with_for_update()
+            f"SELECT {KNOWN_COLUMNS} FROM charging_sessions "  # noqa: S608 - our own names
+            "WHERE steve_transaction_id = ANY(CAST(:ids AS bigint[]))"
         )
-        return {row.steve_transaction_id: row for row in await self.all(query)}
+        rows = await self.uow.execute(text(query + (" ORDER BY id FOR UPDATE" if lock else "")), {"ids": ids})
+        return {row.steve_transaction_id: KnownSession._make(row) for row in rows}
 
-    async def _insert(self, fresh: list[dict[str, Any]]) -> int:
+    async def _rules(
+        self, seen: Sequence[SteveTransaction], known: Mapping[int, KnownSession], limits: Limits
+    ) -> Rules:
+        """Readings are asked for only where a stop is still to be judged."""
+        judged = [
+            transaction.id
+            for transaction in seen
+            if transaction.stop_timestamp is not None
+            and (transaction.id not in known or known[transaction.id].state != State.SETTLED)
+        ]
+        now: datetime = (await self.uow.execute(select(func.now()))).scalar_one()
+        spans = (await self.uow.execute(SPANS, {"ids": judged})).all() if judged else []
+        return Rules(now, limits, {row[0]: RegisterSpan(row.first_wh, row.lowest_wh) for row in spans})
+
+    async def _owners(
+        self, seen: Iterable[SteveTransaction], known: Mapping[int, KnownSession]
+    ) -> Mapping[str, MappingValue | None]:
+        unowned = {
+            transaction.id_tag
+            for transaction in seen
+            if transaction.id not in known or known[transaction.id].tag_mapping_id is None
+        }
+        return await TagMappingRepository(self.uow).owners(unowned) if unowned else {}
+
+    async def _insert(self, fresh: list[dict[str, Any]], applied: Applied, *, history: bool) -> None:
         if not fresh:
-            return 0
-        result = await self.uow.session.execute(insert(ChargingSession).returning(ChargingSession), fresh)
-        rows = list(result.scalars())
-        for row in sorted(rows, key=lambda row: row.steve_transaction_id):
-            self.uow.emit(_started(row))
-            self._emit_end(row)
-        return len(rows)
+            return
+        ids = (await self.uow.execute(INSERT, as_arrays(fresh))).all()
+        by_steve_id = {row.steve_transaction_id: row.id for row in ids}
+        for values in fresh:
+            if values["steve_transaction_id"] not in by_steve_id:
+                continue
+            session = KnownSession(id=by_steve_id[values["steve_transaction_id"]], **values)
+            applied.new += 1
+            _note(applied, session)
+            if not history or session.stopped_at is None:
+                self.uow.emit(session_events.started(session))
+                self._emit_end(session)
 
     async def _change(
         self,
-        row: ChargingSession,
-        transaction: SteveTransaction,
-        verdict: Verdict,
-        owner: MappingValue | None,
-        now: Any,
-    ) -> bool:
-        values = _values(transaction, verdict)
-        if row.state == State.SETTLED and values["state"] != State.SETTLED:
-            return False
-        if owner is not None and row.tag_mapping_id is None:
-            values |= _owner_values(owner)
-        if all(getattr(row, name) == value for name, value in values.items()):
-            return False
-        if verdict.state == State.STOPPED and (row.stopped_at, row.stop_wh) != (values["stopped_at"], verdict.stop_wh):
-            values["settle_after"] = now + MANUAL_STOP_SETTLES_AFTER
-        was = (row.state, row.stop_wh)
-        await self.uow.execute(
-            update(ChargingSession)
-            .where(ChargingSession.id == row.id)
-            .values(**values, revision=ChargingSession.revision + 1, updated_at=func.now())
-            .execution_options(synchronize_session=False)
-        )
-        for name, value in values.items():
-            setattr(row, name, value)
-        self.uow.session.expunge(row)
-        if was != (row.state, row.stop_wh):
-            self._emit_end(row)
-        return True
+        candidates: Sequence[SteveTransaction],
+        owners: Mapping[str, MappingValue | None],
+        rules: Rules,
+        applied: Applied,
+    ) -> None:
+        """Decide again under a lock, then write."""
+        if not candidates:
+            return
+        locked = await self._known([transaction.id for transaction in candidates], lock=True)
+        changed: list[KnownSession] = []
+        for transaction in candidates:
+            was = locked[transaction.id]
+            values = changed_values(was, transaction, owners.get(transaction.id_tag.lower()), rules)
+            if isinstance(values, Kept):
+                continue
+            session = was.changed(values)
+            changed.append(session)
+            _note(applied, session)
+            if (was.state, was.stop_wh) != (session.state, session.stop_wh):
+                self._emit_end(session)
+        await self._update(changed)
+        applied.changed += len(changed)
 
-    def _emit_end(self, row: ChargingSession) -> None:
-        if row.state == State.QUARANTINED:
-            self.uow.emit(
-                SessionQuarantined(**_common(row, operators_only=True), reason=row.quarantine_reason or "unknown")
-            )
-        elif row.stopped_at is not None and row.stop_wh is not None and row.start_wh is not None:
-            energy = row.stop_wh - row.start_wh
-            self.uow.emit(
-                SessionStopped(
-                    **_common(row),
-                    stopped_at=to_wire(row.stopped_at),
-                    energy_wh=energy,
-                    energy_kwh=kwh_text(energy),
-                    stop_reason=row.stop_reason,
-                    final=row.state == State.SETTLED,
-                )
-            )
+    async def _update(self, changed: Sequence[KnownSession]) -> None:
+        if changed:
+            await self.uow.execute(UPDATE, as_arrays([session._asdict() for session in changed]))
+
+    def _emit_end(self, session: KnownSession) -> None:
+        event = session_events.ended(session)
+        if event is not None:
+            self.uow.emit(event)
 
 
-def _observed(transaction: SteveTransaction) -> Observation:
-    return Observation(
-        transaction.start_value, transaction.stop_timestamp, transaction.stop_value, transaction.stop_event_actor
-    )
-
-
-def _values(transaction: SteveTransaction, verdict: Verdict) -> dict[str, Any]:
-    return {
-        "state": verdict.state.value,
-        "quarantine_reason": verdict.quarantine_reason,
-        "start_wh": verdict.start_wh,
-        "stop_wh": verdict.stop_wh,
-        "stopped_at": transaction.stop_timestamp,
-        "stop_reason": transaction.stop_reason,
-        "stop_actor": transaction.stop_event_actor,
-    }
-
-
-def _owner_values(owner: MappingValue | None) -> dict[str, Any]:
-    return {"tag_mapping_id": owner.id if owner else None, "user_id": owner.user_id if owner else None}
-
-
-def _new_row(transaction: SteveTransaction, verdict: Verdict, owner: MappingValue | None, now: Any) -> dict[str, Any]:
-    return {
-        "steve_transaction_id": transaction.id,
-        "charge_box_id": transaction.charge_box_id,
-        "connector_id": transaction.connector_id,
-        "id_tag": transaction.id_tag,
-        "started_at": transaction.start_timestamp,
-        "settle_after": now + MANUAL_STOP_SETTLES_AFTER if verdict.state == State.STOPPED else None,
-        **_values(transaction, verdict),
-        **_owner_values(owner),
-    }
-
-
-def _common(row: ChargingSession, *, operators_only: bool = False) -> dict[str, Any]:
-    user_id: UUID | None = None if operators_only else row.user_id
-    return {
-        "audience": Audience.operators_and(user_id),
-        "session_id": row.id,
-        "transaction_id": row.steve_transaction_id,
-        "charge_box_id": row.charge_box_id,
-        "connector_id": row.connector_id,
-        "user_mapping_id": row.tag_mapping_id,
-    }
-
-
-def _started(row: ChargingSession) -> SessionStarted:
-    return SessionStarted(**_common(row), started_at=to_wire(row.started_at))
+def _note(applied: Applied, session: KnownSession) -> None:
+    applied.connectors.add((session.charge_box_id, session.connector_id))
+    applied.held += session.state == State.QUARANTINED
+    at = session.stopped_at or session.started_at
+    applied.latest[session.charge_box_id] = max(at, applied.latest.get(session.charge_box_id, at))

@@ -15,6 +15,9 @@ class LockName(IntEnum):
     EVENT_RELAY = 7_001
     SYNC = 7_002
     LAGO_MIRROR = 7_003
+    TRANSACTIONS = 7_021
+    LAGO_SWEEPS = 7_011
+    LAGO_CARDS = 7_012
 
 
 class AdvisoryLock:

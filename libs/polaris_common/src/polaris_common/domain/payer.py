@@ -1,10 +1,11 @@
-"""Who pays for a session: one decision for every path, always with a reason.
+"""Who pays for a piece of energy, and in which period it counts: one decision for every path, always with a reason.
 
-*Held* means "not yet": it is asked again when a mapping or a subscription appears. *Not billable* means never.
+*Held* means "not yet": it is asked again when a mapping, a subscription or a plan appears. *Never* means never.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 
 from polaris_common.domain.tag_owner import MappingValue
@@ -18,14 +19,14 @@ class HoldReason(StrEnum):
     LAGO_NOT_MIRRORED = "waiting_lago"
     IMPLAUSIBLE = "implausible"
     """The session is quarantined; an operator must look."""
-    OVERBILLED = "waiting_correction"
-    """More was sliced than the final meter value allows; an operator must correct it."""
 
 
 class NeverReason(StrEnum):
     """Why a session is not billed at all."""
 
     COMPED = "comped"
+    FLAT_RATE = "flat_rate"
+    """The plan has no charge for energy: the driver pays otherwise."""
     ZERO_ENERGY = "zero_energy"
 
 
@@ -36,6 +37,23 @@ class SubscriptionValue:
     external_id: str
     external_customer_id: str
     status: str
+    started_at: datetime | None = None
+    period_started_at: datetime | None = None
+    period_ending_at: datetime | None = None
+    mirrored_at: datetime | None = None
+    """When Lago told us all this."""
+    charges_energy: bool | None = True
+    """Whether its plan has a charge for our metric; None when the plan is not known yet."""
+
+    def open_since(self, now: datetime) -> datetime | None:
+        """The earliest moment that Lago still bills: the start of the running period, or of the subscription.
+
+        A period that has ended since Lago told us of it counts as closed.
+        """
+        period, end, told = self.period_started_at, self.period_ending_at, self.mirrored_at
+        if end is not None and end < now and (told is None or told <= end):
+            period = end
+        return max((moment for moment in (self.started_at, period) if moment is not None), default=None)
 
 
 @dataclass(frozen=True)
@@ -43,6 +61,10 @@ class Pays:
     """This subscription pays."""
 
     subscription_external_id: str
+    stamp: datetime
+    """The time of the Lago event."""
+    late: bool
+    """Lago has closed the period of the energy already; ``stamp`` is in the open one."""
 
 
 @dataclass(frozen=True)
@@ -62,11 +84,18 @@ class Never:
 Decision = Pays | Held | Never
 
 
-def decide(owner: MappingValue | None, subscriptions: Sequence[SubscriptionValue], *, lago_mirrored: bool) -> Decision:
-    """Who pays for a session of a tag that ``owner`` answers for.
+def decide(
+    owner: MappingValue | None,
+    subscriptions: Sequence[SubscriptionValue],
+    *,
+    lago_mirrored: bool,
+    usage_at: datetime,
+    now: datetime,
+) -> Decision:
+    """Who pays for energy of ``usage_at`` on a tag that ``owner`` answers for.
 
     ``subscriptions``: the mirrored ones of the owner's customer, or the one the mapping names. ``lago_mirrored``: the
-    mirror has been filled at least once, so that an absence means something.
+    mirror has been complete once, so that an absence means something.
     """
     if owner is None:
         return Held(HoldReason.UNMAPPED)
@@ -74,8 +103,21 @@ def decide(owner: MappingValue | None, subscriptions: Sequence[SubscriptionValue
         return Never(NeverReason.COMPED)
     if not lago_mirrored:
         return Held(HoldReason.LAGO_NOT_MIRRORED)
-    active = sorted(sub.external_id for sub in subscriptions if sub.status == "active" and _belongs(sub, owner))
-    return Pays(active[0]) if active else Held(HoldReason.NO_SUBSCRIPTION)
+    active = [each for each in subscriptions if each.status == "active" and _belongs(each, owner)]
+    if not active:
+        return Held(HoldReason.NO_SUBSCRIPTION)
+    paying = [each for each in active if each.charges_energy]
+    if not paying:
+        unknown = any(each.charges_energy is None for each in active)
+        return Held(HoldReason.LAGO_NOT_MIRRORED) if unknown else Never(NeverReason.FLAT_RATE)
+    chosen = min(paying, key=lambda each: (_is_late(each, usage_at, now), each.external_id))
+    late = _is_late(chosen, usage_at, now)
+    return Pays(chosen.external_id, now if late else usage_at, late)
+
+
+def _is_late(subscription: SubscriptionValue, usage_at: datetime, now: datetime) -> bool:
+    open_since = subscription.open_since(now)
+    return open_since is not None and usage_at < open_since
 
 
 def _belongs(subscription: SubscriptionValue, owner: MappingValue) -> bool:

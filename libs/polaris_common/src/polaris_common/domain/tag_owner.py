@@ -23,6 +23,27 @@ class MappingValue:
     billing_tier: str
 
 
+def lineage(id_tag: str, parents: Mapping[str, str | None]) -> list[str]:
+    """``id_tag`` and its ancestors, nearest first, in lower case; a circle ends where it closes.
+
+    Keys of ``parents`` are lower-case: SteVe compares idTags without case. The last one named need not be a key.
+    """
+    tags: list[str] = []
+    tag: str | None = id_tag.lower()
+    while tag is not None and tag not in tags and len(tags) < MAX_DEPTH:
+        tags.append(tag)
+        parent = parents.get(tag)
+        tag = None if parent is None else parent.lower()
+    return tags
+
+
+def nearest_mapping(
+    id_tag: str, mappings: Mapping[str, MappingValue], parents: Mapping[str, str | None]
+) -> MappingValue | None:
+    """The tag's own mapping, else its nearest ancestor's, active or not."""
+    return next((mappings[tag] for tag in lineage(id_tag, parents) if tag in mappings), None)
+
+
 def owner_of(
     id_tag: str, mappings: Mapping[str, MappingValue], parents: Mapping[str, str | None]
 ) -> MappingValue | None:
@@ -30,13 +51,5 @@ def owner_of(
 
     Keys of ``mappings`` and ``parents`` are lower-case: SteVe compares idTags without case.
     """
-    tag: str | None = id_tag.lower()
-    for _ in range(MAX_DEPTH):
-        if tag is None:
-            return None
-        mapping = mappings.get(tag)
-        if mapping is not None:
-            return mapping if mapping.is_active else None
-        parent = parents.get(tag)
-        tag = None if parent is None else parent.lower()
-    return None
+    mapping = nearest_mapping(id_tag, mappings, parents)
+    return mapping if mapping is not None and mapping.is_active else None

@@ -79,6 +79,23 @@ class SessionQuarantined(SessionEvent):
     reason: str
 
 
+class BooksDiffer(DomainEvent):
+    """Reconciliation found a difference between two books; ``difference_kwh`` is positive when energy is missing."""
+
+    type: ClassVar[str] = "billing.books_differ"
+    kind: str
+    subject: str
+    subscription: str | None = None
+    difference_kwh: str
+
+
+class LateEnergy(SessionEvent):
+    """Energy reached billing after Lago had closed its period; it goes on the next invoice."""
+
+    type: ClassVar[str] = "billing.late_energy"
+    late_wh: int
+
+
 class SessionBilled(SessionEvent):
     """Lago has accepted energy of a session; ``billed_wh`` is the session's total so far."""
 
@@ -89,3 +106,82 @@ class SessionBilled(SessionEvent):
     flushed_at: str
     is_reconciliation: bool
     """True when this completes the session's bill."""
+
+
+class SessionStopWanted(SessionEvent):
+    """A running session must be stopped, for ``reason``; the sync-worker asks the charger."""
+
+    type: ClassVar[str] = "session.stop_wanted"
+    reason: str
+    """``subscription_terminated``, ``wallet_depleted`` or ``usage_cap_exceeded``."""
+
+
+class BillingStopped(DomainEvent):
+    """Nothing is sent to Lago any more: its metric would not count our events. Energy is ledgered and waits."""
+
+    type: ClassVar[str] = "billing.stopped"
+    audience: Audience = Audience((OPERATORS,))
+    reason: str
+    """``missing``, ``aggregation_type``, ``field_name`` or ``recurring``: what is wrong with the metric."""
+    metric_code: str
+
+
+class BillingResumed(DomainEvent):
+    """Lago's metric is right again; what waited is sent."""
+
+    type: ClassVar[str] = "billing.resumed"
+    audience: Audience = Audience((OPERATORS,))
+    metric_code: str
+
+
+class InvoiceUpdated(DomainEvent):
+    """Lago said something about an invoice; the mirror has its latest state."""
+
+    type: ClassVar[str] = "invoice.updated"
+    invoice_id: str
+    status: str | None = None
+    payment_status: str | None = None
+    payment_overdue: bool | None = None
+    webhook_type: str | None = None
+
+
+class CardsSwitched(DomainEvent):
+    """Cards went on or off with their subscription."""
+
+    type: ClassVar[str] = "cards.switched"
+    active: bool
+    reason: str
+    user_mapping_ids: list[int]
+    external_customer_id: str
+
+
+class OperatorNotice(DomainEvent):
+    """Something that operators should read; ``kind`` is a notification kind (domain.md §5.2)."""
+
+    type: ClassVar[str] = "operator.notice"
+    audience: Audience = Audience((OPERATORS,))
+    kind: str
+    severity: str
+    """``info``, ``success``, ``warn`` or ``error``."""
+    source_type: str
+    source_id: str | None = None
+    external_customer_id: str | None = None
+    detail: str | None = None
+    """A code or an identifier, never a person's data."""
+
+
+class CustomerAccountProvisioned(DomainEvent):
+    """A portal account was made for a Lago customer."""
+
+    type: ClassVar[str] = "customer.account.auto_provisioned"
+    audience: Audience = Audience((OPERATORS,))
+    user_id: UUID
+    external_customer_id: str
+
+
+class CustomerAccountBlocked(DomainEvent):
+    """No account was made: the customer's e-mail address belongs to an operator."""
+
+    type: ClassVar[str] = "customer.account.auto_create_blocked_admin_email"
+    audience: Audience = Audience((OPERATORS,))
+    external_customer_id: str

@@ -4,8 +4,10 @@ The official client is synchronous, opens a connection per call and never retrie
 are below. Answers are read tolerantly: numbers as ``Decimal``, unknown fields ignored.
 """
 
+import base64
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import date
 from decimal import Decimal
 from http import HTTPStatus
 from typing import Any
@@ -45,7 +47,7 @@ class LagoRefused(Exception):
 
 
 class LagoNotFound(LagoRefused):
-    """There is no such thing in Lago: a confirmed 404, not a guess."""
+    """There is no such thing in Lago: a 404 in Lago's own words, naming what is missing; not a proxy's."""
 
 
 class LagoClient:
@@ -81,10 +83,92 @@ class LagoClient:
             raise LagoUnavailable(type(error).__name__) from error
         _read(response)
 
-    async def subscriptions(self) -> AsyncIterator[dict[str, Any]]:
-        """Every subscription, in every status."""
-        async for subscription in self._pages("/subscriptions", "subscriptions", {"status[]": SUBSCRIPTION_STATUSES}):
+    async def customers(self) -> AsyncIterator[dict[str, Any]]:
+        """Every customer."""
+        async for customer in self._pages("/customers", "customers", {}):
+            yield customer
+
+    async def customer(self, external_id: str) -> dict[str, Any]:
+        """One customer.
+
+        Raises:
+            LagoUnavailable, LagoRefused, LagoNotFound: as the classes say; the same for every read of one object below.
+        """
+        return await self._one(f"/customers/{_quoted(external_id)}", "customer")
+
+    async def subscriptions(self, *, external_customer_id: str | None = None) -> AsyncIterator[dict[str, Any]]:
+        """Every subscription (of one customer, when named), in every status."""
+        query: dict[str, str | int | Sequence[str]] = {"status[]": SUBSCRIPTION_STATUSES}
+        if external_customer_id is not None:
+            query["external_customer_id"] = external_customer_id
+        async for subscription in self._pages("/subscriptions", "subscriptions", query):
             yield subscription
+
+    async def subscription(self, external_id: str, *, status: str = "active") -> dict[str, Any]:
+        """The newest subscription of that external id that is in ``status``."""
+        return await self._one(f"/subscriptions/{_quoted(external_id)}", "subscription", {"status": status})
+
+    async def plans(self) -> AsyncIterator[dict[str, Any]]:
+        """Every plan, with its charges."""
+        async for plan in self._pages("/plans", "plans", {}):
+            yield plan
+
+    async def plan(self, code: str) -> dict[str, Any]:
+        """One plan."""
+        return await self._one(f"/plans/{_quoted(code)}", "plan")
+
+    async def billable_metrics(self) -> AsyncIterator[dict[str, Any]]:
+        """Every billable metric."""
+        async for metric in self._pages("/billable_metrics", "billable_metrics", {}):
+            yield metric
+
+    async def billable_metric(self, code: str) -> dict[str, Any]:
+        """One billable metric."""
+        return await self._one(f"/billable_metrics/{_quoted(code)}", "billable_metric")
+
+    async def invoices(
+        self, *, statuses: Sequence[str] = (), payment_statuses: Sequence[str] = (), issued_from: date | None = None
+    ) -> AsyncIterator[dict[str, Any]]:
+        """Invoices without their fees, newest first; all of them unless a filter is given."""
+        query: dict[str, str | int | Sequence[str]] = {}
+        if statuses:
+            query["statuses[]"] = statuses
+        if payment_statuses:
+            query["payment_statuses[]"] = payment_statuses
+        if issued_from is not None:
+            query["issuing_date_from"] = issued_from.isoformat()
+        async for invoice in self._pages("/invoices", "invoices", query):
+            yield invoice
+
+    async def invoice(self, lago_id: str) -> dict[str, Any]:
+        """One invoice with its fees."""
+        return await self._one(f"/invoices/{_quoted(lago_id)}", "invoice")
+
+    async def fee(self, lago_id: str) -> dict[str, Any]:
+        """One line of an invoice."""
+        return await self._one(f"/fees/{_quoted(lago_id)}", "fee")
+
+    async def wallets(self, external_customer_id: str) -> AsyncIterator[dict[str, Any]]:
+        """Every wallet of one customer."""
+        query = {"external_customer_id": external_customer_id}
+        async for wallet in self._pages("/wallets", "wallets", query):
+            yield wallet
+
+    async def wallet(self, lago_id: str) -> dict[str, Any]:
+        """One wallet."""
+        return await self._one(f"/wallets/{_quoted(lago_id)}", "wallet")
+
+    async def webhook_public_key(self) -> bytes:
+        """The key (PEM) that Lago signs JWT webhooks with.
+
+        Raises:
+            LagoUnavailable, LagoRefused: there is no key to be had now.
+        """
+        webhook = await self._one("/webhooks/json_public_key", "webhook")
+        try:
+            return base64.b64decode(str(webhook.get("public_key")))
+        except ValueError as error:
+            raise LagoUnavailable("a public key that is no base64") from error
 
     async def current_usage(self, customer: str, subscription: str) -> dict[str, Any]:
         """What Lago has counted for a subscription in the running period.
@@ -92,7 +176,7 @@ class LagoClient:
         Raises:
             LagoUnavailable, LagoRefused, LagoNotFound: as the classes say.
         """
-        path = f"/customers/{quote(customer, safe='')}/current_usage"
+        path = f"/customers/{_quoted(customer)}/current_usage"
         body = await self._get(path, {"external_subscription_id": subscription, "apply_taxes": "false"})
         usage: dict[str, Any] = body["customer_usage"]
         return usage
@@ -111,12 +195,26 @@ class LagoClient:
         page = 1
         while True:
             body = await self._get(path, {**query, "page": page, "per_page": PAGE_SIZE})
-            items = body.get(key) or []
+            items = body.get(key)
+            if not isinstance(items, list):
+                raise LagoUnavailable(f"a page without {key}")
             for item in items:
                 yield item
-            if len(items) < PAGE_SIZE:
+            if not items or (len(items) < PAGE_SIZE and not _says_more(body)):
                 return
             page += 1
+
+    async def _one(self, path: str, key: str, query: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        try:
+            body = await self._get(path, query or {})
+        except LagoNotFound as missing:
+            if missing.code == f"{key}_not_found":
+                raise
+            raise LagoRefused(missing.status, missing.code, missing.details) from missing
+        found = body.get(key)
+        if not isinstance(found, dict):
+            raise LagoUnavailable(f"an answer without {key}")
+        return found
 
     async def _get(self, path: str, query: Mapping[str, Any]) -> dict[str, Any]:
         try:
@@ -124,6 +222,16 @@ class LagoClient:
         except httpx.TransportError as error:
             raise LagoUnavailable(type(error).__name__) from error
         return _read(response)
+
+
+def _quoted(text: str) -> str:
+    return quote(text, safe="")
+
+
+def _says_more(body: Mapping[str, Any]) -> bool:
+    """Whether a short page is not the last one: a server that caps pages below what we ask for."""
+    meta = body.get("meta")
+    return isinstance(meta, dict) and bool(meta.get("next_page"))
 
 
 def _read(response: httpx.Response) -> dict[str, Any]:

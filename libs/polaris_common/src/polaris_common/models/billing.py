@@ -49,14 +49,21 @@ class SessionBilling(Base):
 
 
 class EnergySlice(Base):
-    """Energy of one session's register from ``from_wh`` up to ``to_wh``: append-only, never overlapping."""
+    """Energy of one session's register from ``from_wh`` up to ``to_wh``: append-only, never overlapping in its layer.
+
+    Layer 0 is energy sold. Layer 1 takes energy of layer 0 back, layer 2 sells energy of layer 1 again, and so on; the
+    database lets a layer cover only what the layer below covers. So each watt-hour is sold at most once,
+    however often a stop value changes.
+    """
 
     __tablename__ = "energy_slices"
     __table_args__ = (
         CheckConstraint("from_wh >= 0 AND to_wh > from_wh", name="energy_slices_range_check"),
+        CheckConstraint("layer >= 0", name="energy_slices_layer_check"),
         UniqueConstraint("session_id", "slice_index", name="energy_slices_index_key"),
         ExcludeConstraint(
             ("session_id", "="),
+            ("layer", "="),
             (text("int8range(from_wh, to_wh)"), "&&"),
             name="energy_slices_no_overlap",
             using="gist",
@@ -66,6 +73,8 @@ class EnergySlice(Base):
     id: Mapped[BigId]
     session_id: Mapped[int] = mapped_column(BigInteger, ForeignKey("charging_sessions.id", ondelete="RESTRICT"))
     slice_index: Mapped[int]
+    layer: Mapped[int] = mapped_column(server_default=text("0"))
+    """Even: energy sold; odd: energy taken back."""
     from_wh: Mapped[Wh]
     to_wh: Mapped[Wh]
     started_at: Mapped[datetime]
@@ -73,6 +82,8 @@ class EnergySlice(Base):
     final: Mapped[bool]
     """Cut by SteVe's stop value."""
     subscription_external_id: Mapped[str]
+    late: Mapped[bool] = mapped_column(server_default=text("false"))
+    """Its period was closed already: stamped into the open one, for an operator to see."""
     created_at: Mapped[CreatedAt]
 
 
@@ -108,16 +119,33 @@ class LagoEvent(Base):
     created_at: Mapped[CreatedAt]
 
 
-class LagoSubscription(Base):
-    """The mirror of one Lago subscription, in whatever status."""
+class ReconciliationFinding(Base):
+    """A difference between the books: register, ledger, delivered, Lago. Open until a later check finds it gone."""
 
-    __tablename__ = "lago_subscriptions"
+    __tablename__ = "reconciliation_findings"
+    __table_args__ = (
+        CheckConstraint(
+            "kind IN ('ledger_short', 'ledger_excess', 'undelivered', 'missing_in_lago', 'extra_in_lago',"
+            " 'value_differs', 'dead_in_lago', 'quarantined')",
+            name="reconciliation_findings_kind_check",
+        ),
+        Index(
+            "reconciliation_findings_open_key",
+            "kind",
+            "subject",
+            unique=True,
+            postgresql_where="resolved_at IS NULL",
+        ),
+    )
 
-    lago_id: Mapped[str] = mapped_column(primary_key=True)
-    external_id: Mapped[str] = mapped_column(index=True)
-    external_customer_id: Mapped[str] = mapped_column(index=True)
-    plan_code: Mapped[str]
-    status: Mapped[str]
-    started_at: Mapped[datetime | None]
-    terminated_at: Mapped[datetime | None]
-    mirrored_at: Mapped[CreatedAt]
+    id: Mapped[BigId]
+    kind: Mapped[str]
+    subject: Mapped[str]
+    """A Lago transaction_id, or ``session:<id>``."""
+    subscription_external_id: Mapped[str | None] = mapped_column(index=True)
+    session_id: Mapped[int | None] = mapped_column(BigInteger)
+    difference_wh: Mapped[Wh]
+    """What is missing (positive) or too much (negative)."""
+    found_at: Mapped[CreatedAt]
+    seen_at: Mapped[CreatedAt]
+    resolved_at: Mapped[datetime | None]

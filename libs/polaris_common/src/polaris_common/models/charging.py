@@ -2,9 +2,11 @@
 
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, text
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from polaris_common.models.base import Base, BigId, CreatedAt, Wh
@@ -22,6 +24,44 @@ class Charger(Base):
     first_seen_at: Mapped[CreatedAt]
     last_seen_at: Mapped[CreatedAt]
     """When a sync last found it in SteVe."""
+    gone_at: Mapped[datetime | None]
+    """When a complete list from SteVe no longer had it."""
+
+
+class ChargerConnector(Base):
+    """A connector that has been observed on a charge box."""
+
+    __tablename__ = "charger_connectors"
+
+    charge_box_id: Mapped[str] = mapped_column(
+        ForeignKey("chargers.charge_box_id", ondelete="CASCADE"), primary_key=True
+    )
+    connector_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    status: Mapped[str | None]
+    status_at: Mapped[datetime | None]
+    first_seen_at: Mapped[CreatedAt]
+
+
+class TagChange(Base):
+    """The log of every change that we made, or saw, to a tag in SteVe."""
+
+    __tablename__ = "tag_change_log"
+    __table_args__ = (
+        CheckConstraint(
+            "change_type IN ('created', 'activated', 'deactivated', 'updated')", name="tag_change_log_type_check"
+        ),
+        Index("tag_change_log_detected_idx", text("detected_at DESC")),
+    )
+
+    id: Mapped[BigId]
+    ocpp_tag_pk: Mapped[int | None]
+    id_tag: Mapped[str] = mapped_column(index=True)
+    change_type: Mapped[str]
+    before: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
+    after: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
+    reason: Mapped[str | None]
+    sync_run_id: Mapped[int | None] = mapped_column(BigInteger, ForeignKey("sync_runs.id", ondelete="SET NULL"))
+    detected_at: Mapped[CreatedAt]
 
 
 class OcppTag(Base):
@@ -59,7 +99,12 @@ class TagMapping(Base):
     __table_args__ = (
         CheckConstraint("tag_type IN ('ev_card', 'keytag', 'app', 'meta')", name="tag_mappings_tag_type_check"),
         CheckConstraint("billing_tier IN ('standard', 'comped')", name="tag_mappings_billing_tier_check"),
+        CheckConstraint(
+            "deactivation_reason IN ('reported_lost', 'operator', 'subscription_terminated', 'expired')",
+            name="tag_mappings_deactivation_reason_check",
+        ),
         Index("tag_mappings_id_tag_lower_key", text("lower(id_tag)"), unique=True),
+        Index("tag_mappings_sync_due_idx", "id", postgresql_where="synced_revision < revision"),
     )
 
     id: Mapped[BigId]
@@ -73,8 +118,25 @@ class TagMapping(Base):
     tag_type: Mapped[str] = mapped_column(server_default=TagType.EV_CARD)
     billing_tier: Mapped[str] = mapped_column(server_default="standard")
     is_active: Mapped[bool] = mapped_column(server_default=text("true"))
+    deactivation_reason: Mapped[str | None]
+    """Why it is inactive: only what switched a card off for that reason switches it on again."""
+    deactivated_at: Mapped[datetime | None]
+    revision: Mapped[int] = mapped_column(BigInteger, server_default=text("1"))
+    """Grows, by trigger, with every change that the tag's limit in SteVe may depend on."""
+    synced_revision: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+    """The revision that the sync-worker has looked at; smaller than ``revision`` = due."""
     created_at: Mapped[CreatedAt]
     updated_at: Mapped[CreatedAt]
+    """Set by the same trigger."""
+
+
+class DeactivationReason(StrEnum):
+    """Why a mapping is inactive."""
+
+    REPORTED_LOST = "reported_lost"
+    OPERATOR = "operator"
+    SUBSCRIPTION_TERMINATED = "subscription_terminated"
+    EXPIRED = "expired"
 
 
 class SessionState(StrEnum):
@@ -105,6 +167,12 @@ class ChargingSession(Base):
         Index("charging_sessions_unsettled_idx", "id", postgresql_where="state IN ('open', 'stopped')"),
         Index("charging_sessions_billing_due_idx", "id", postgresql_where="billed_revision < revision"),
         Index("charging_sessions_ownerless_idx", "id_tag", postgresql_where="tag_mapping_id IS NULL"),
+        Index("charging_sessions_connector_idx", "charge_box_id", "connector_id", "started_at"),
+        Index(
+            "charging_sessions_followed_idx",
+            "steve_transaction_id",
+            postgresql_where="vanished_at IS NULL AND (stopped_at IS NULL OR stop_actor = 'manual')",
+        ),
     )
 
     id: Mapped[BigId]
@@ -125,6 +193,8 @@ class ChargingSession(Base):
     """When a manual stop counts as final unless the station's own stop arrives first."""
     tag_mapping_id: Mapped[int | None] = mapped_column(ForeignKey("tag_mappings.id", ondelete="SET NULL"))
     user_id: Mapped[UUID | None] = mapped_column(ForeignKey("users.id", ondelete="SET NULL"))
+    vanished_at: Mapped[datetime | None]
+    """When SteVe no longer had it; our history stays."""
     revision: Mapped[int] = mapped_column(BigInteger, server_default=text("1"))
     """Grows with every change that billing must look at."""
     billed_revision: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))

@@ -20,6 +20,15 @@ class Component(StrEnum):
     LAGO = "lago"
     LAGO_MIRROR = "lago_mirror"
     """Its last success says that the mirror has been complete once."""
+    LAGO_INVOICES = "lago_invoices"
+    """Its last success is when all invoices were last read; that of the next four, when their part was."""
+    LAGO_INVOICES_OPEN = "lago_invoices_open"
+    LAGO_INVOICES_RECENT = "lago_invoices_recent"
+    LAGO_INVOICES_UNPAID = "lago_invoices_unpaid"
+    LAGO_WALLETS = "lago_wallets"
+    LAGO_METRIC = "lago_metric"
+    """The safety gate's last verdict on the billable metric and the plans."""
+    LAGO_WEBHOOKS = "lago_webhooks"
     SYNC = "sync"
 
 

@@ -1,7 +1,7 @@
 """SteVe's REST API, as far as we use it."""
 
 from polaris_common.steve.client import SteveClient, SteveProtocolError, SteveRefused, SteveUnavailable
-from polaris_common.steve.wire import SteveChargeBox, SteveTag, SteveTransaction
+from polaris_common.steve.wire import SteveChargeBox, SteveTag, SteveTransaction, SteveTransactions
 
 __all__ = [
     "SteveChargeBox",
@@ -10,5 +10,6 @@ __all__ = [
     "SteveRefused",
     "SteveTag",
     "SteveTransaction",
+    "SteveTransactions",
     "SteveUnavailable",
 ]

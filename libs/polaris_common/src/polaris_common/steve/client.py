@@ -1,21 +1,31 @@
 """An asynchronous client for SteVe's REST API (3.8 and newer, and the fork), HTTP Basic, sent preemptively."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from http import HTTPStatus
-from typing import Any
+from typing import Any, NoReturn
 
 import httpx
+import ijson
 
 from polaris_common.http.transport import RETRYABLE_STATUS, create_client, get_with_retries
 from polaris_common.settings import SteveSettings
-from polaris_common.steve.wire import SteveChargeBox, SteveTag, SteveTransaction
+from polaris_common.steve.wire import SteveChargeBox, SteveTag
 
 READ_SECONDS = 30.0
-PKS_PER_REQUEST = 200
-"""Keeps the address of an id query well under 8 KiB."""
+WHOLE_TABLE_SECONDS = 300.0
+"""SteVe builds a whole table in memory before its first byte."""
 
-FEW_PKS = 10
-"""Up to so many ids are asked for one by one where SteVe (before 3.11) takes only one a request."""
+STREAM_BATCH = 1_000
+
+REFUSALS = frozenset(
+    {
+        HTTPStatus.BAD_REQUEST,
+        HTTPStatus.UNAUTHORIZED,
+        HTTPStatus.FORBIDDEN,
+        HTTPStatus.NOT_FOUND,
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+    }
+)
 
 
 class SteveUnavailable(Exception):
@@ -45,45 +55,10 @@ class SteveClient:
             auth=httpx.BasicAuth(settings.steve_api_username, settings.steve_api_key.get_secret_value()),
             transport=transport,
         )
-        self._takes_id_lists = True
 
     async def close(self) -> None:
         """Close the pool."""
         await self._http.aclose()
-
-    async def active_transactions(self) -> list[SteveTransaction]:
-        """Every transaction without a stop.
-
-        Raises:
-            SteveUnavailable, SteveProtocolError, SteveRefused: as the class says; true of all calls.
-        """
-        return _transactions(await self._get("/transactions", {"type": "ACTIVE"}))
-
-    async def transactions_by_id(self, ids: Iterable[int]) -> list[SteveTransaction]:
-        """The transactions with these ids that exist, in no order."""
-        wanted = sorted(set(ids))
-        if self._takes_id_lists:
-            try:
-                return await self._by_ids(wanted, PKS_PER_REQUEST)
-            except SteveRefused as refusal:
-                if refusal.status != HTTPStatus.BAD_REQUEST or len(wanted) == 1:
-                    raise
-                self._takes_id_lists = False
-        if len(wanted) <= FEW_PKS:
-            return await self._by_ids(wanted, 1)
-        wanted_set = set(wanted)
-        return [transaction for transaction in await self.all_transactions() if transaction.id in wanted_set]
-
-    async def _by_ids(self, wanted: Sequence[int], pks_per_request: int) -> list[SteveTransaction]:
-        found: list[SteveTransaction] = []
-        for begin in range(0, len(wanted), pks_per_request):
-            pks = wanted[begin : begin + pks_per_request]
-            found += _transactions(await self._get("/transactions", {"transactionPk": pks, "type": "ALL"}))
-        return found
-
-    async def all_transactions(self) -> list[SteveTransaction]:
-        """The whole table: for a first sync and a nightly pass."""
-        return _transactions(await self._get("/transactions", {"type": "ALL", "periodType": "ALL"}))
 
     async def tags(self) -> list[SteveTag]:
         """Every OCPP tag."""
@@ -113,30 +88,104 @@ class SteveClient:
             raise SteveUnavailable(f"SteVe gave no answer to {path} ({type(error).__name__})") from error
         return _body(response, path)
 
+    async def read(self, path: str, query: dict[str, str | Sequence[int]] | None = None) -> Any:
+        """The JSON that a GET answers; repeated while the answer is lost or says "later"."""
+        return await self._get(path, query or {})
+
+    async def write(self, method: str, path: str, body: Mapping[str, Any]) -> Any:
+        """The JSON that a writing call answers. Sent once: after ``SteveUnavailable`` it may have happened or not."""
+        try:
+            response = await self._http.request(method, path, json=dict(body))
+        except httpx.TransportError as error:
+            raise SteveUnavailable(f"SteVe gave no answer to {method} {path} ({type(error).__name__})") from error
+        return _body(response, path)
+
+    async def answer(self, method: str, path: str, query: Mapping[str, str | Sequence[int]]) -> httpx.Response:
+        """Whatever SteVe answers, once it does not say "later": for asking what this SteVe can do."""
+        parameters = httpx.QueryParams(dict(query))
+        try:
+            response = await get_with_retries(lambda: self._http.request(method, path, params=parameters))
+        except httpx.TransportError as error:
+            raise SteveUnavailable(f"SteVe gave no answer to {path} ({type(error).__name__})") from error
+        if response.status_code in RETRYABLE_STATUS:
+            raise SteveUnavailable(f"SteVe answered {response.status_code} to {path}")
+        return response
+
+    async def stream(self, path: str, query: Mapping[str, str]) -> AsyncIterator[list[Any]]:
+        """A long JSON array, some of its items at a time; never all of it in memory.
+
+        Raises:
+            SteveUnavailable, SteveProtocolError, SteveRefused: also in the middle, when the answer breaks off.
+        """
+        response = await self._open(path, query)
+        items, begun = ijson.sendable_list(), False
+        parser = ijson.items_coro(items, "item", use_float=True)
+        try:
+            async for chunk in response.aiter_bytes():
+                if not begun and not chunk.lstrip().startswith(b"["):
+                    raise SteveProtocolError(f"SteVe answered something else than a list to {path}")
+                begun = True
+                parser.send(chunk)
+                if len(items) >= STREAM_BATCH:
+                    yield list(items)
+                    del items[:]
+            parser.close()
+        except httpx.TransportError as error:
+            raise SteveUnavailable(f"SteVe's answer to {path} broke off ({type(error).__name__})") from error
+        except ijson.JSONError as error:
+            raise SteveProtocolError(f"SteVe answered broken JSON to {path}") from error
+        finally:
+            await response.aclose()
+        yield list(items)
+
+    async def _open(self, path: str, query: Mapping[str, str]) -> httpx.Response:
+        """The head of a good answer; its body waits to be read."""
+
+        async def attempt() -> httpx.Response:
+            timeout = httpx.Timeout(WHOLE_TABLE_SECONDS, connect=5.0, pool=5.0)
+            request = self._http.build_request("GET", path, params=dict(query), timeout=timeout)
+            response = await self._http.send(request, stream=True)
+            if not _is_good(response):
+                await response.aread()
+            return response
+
+        try:
+            response = await get_with_retries(attempt)
+        except httpx.TransportError as error:
+            raise SteveUnavailable(f"SteVe gave no answer to {path} ({type(error).__name__})") from error
+        if not _is_good(response):
+            _refuse(response, path)
+        return response
+
 
 def _body(response: httpx.Response, path: str) -> Any:
-    status = response.status_code
-    if status in RETRYABLE_STATUS:
-        raise SteveUnavailable(f"SteVe answered {status} to {path}")
-    if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND, HTTPStatus.BAD_REQUEST):
-        raise SteveRefused(status, path)
-    is_json = response.headers.get("content-type", "").partition(";")[0].strip() == "application/json"
-    if status != HTTPStatus.OK or not is_json:
-        raise SteveProtocolError(f"SteVe answered {status} without JSON to {path}")
+    if not _is_good(response):
+        _refuse(response, path)
     try:
         return response.json()
     except ValueError as error:
         raise SteveProtocolError(f"SteVe answered broken JSON to {path}") from error
 
 
+def _is_good(response: httpx.Response) -> bool:
+    content_type: str = response.headers.get("content-type", "")
+    is_json = content_type.partition(";")[0].strip() == "application/json"
+    return is_json and response.status_code in (HTTPStatus.OK, HTTPStatus.CREATED)
+
+
+def _refuse(response: httpx.Response, path: str) -> NoReturn:
+    status = response.status_code
+    if status in RETRYABLE_STATUS:
+        raise SteveUnavailable(f"SteVe answered {status} to {path}")
+    if status in REFUSALS:
+        raise SteveRefused(status, path)
+    raise SteveProtocolError(f"SteVe answered {status} without JSON to {path}")
+
+
 def _array(body: Any) -> list[dict[str, Any]]:
     if not isinstance(body, list):
         raise SteveProtocolError("SteVe answered something else than a list")
     return body
-
-
-def _transactions(body: Any) -> list[SteveTransaction]:
-    return [_read(SteveTransaction.read, raw) for raw in _array(body)]
 
 
 def _read(reader: Any, raw: dict[str, Any]) -> Any:
