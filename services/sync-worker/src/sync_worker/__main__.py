@@ -2,7 +2,9 @@
 
 from contextlib import AsyncExitStack
 
-from polaris_common.alive import keep_alive_file
+import structlog
+
+from polaris_common.charging.sync_runs import Trigger
 from polaris_common.db import Database
 from polaris_common.events.relay import EventRelay
 from polaris_common.jobs import Jobs, JobWorker, Queue
@@ -12,12 +14,18 @@ from polaris_common.observability.health import Component, heartbeat
 from polaris_common.process import every, require_database, run, run_until_stopped
 from polaris_common.settings import load_or_exit
 from polaris_common.steve import SteveClient
+from sync_worker.runs.problems import STEVE_ERRORS, code_of
+from sync_worker.runs.pulse import Pulse
 from sync_worker.runs.service import SyncRuns
 from sync_worker.settings import SyncWorkerSettings
+from sync_worker.tags.service import TagSync
 from sync_worker.transactions.service import TransactionSync
 
 HEARTBEAT_SECONDS = 15
-RUN_CHECK_SECONDS = 5
+RUN_CHECK_SECONDS = 2
+TAG_SWEEP_SECONDS = 2
+
+log = structlog.get_logger(__name__)
 
 
 async def serve(settings: SyncWorkerSettings) -> None:
@@ -30,33 +38,51 @@ async def serve(settings: SyncWorkerSettings) -> None:
         stack.push_async_callback(jobs.close)
         steve = SteveClient(settings)
         stack.push_async_callback(steve.close)
+        tags = TagSync(database, steve, settings.tag_policy)
+        transactions = TransactionSync(
+            database, steve, jobs, limits=settings.session_limits, silent_after=settings.silent_after
+        )
         runs = SyncRuns(
             database,
             steve,
-            TransactionSync(database, steve, jobs),
-            interval_seconds=settings.sync_interval_seconds,
+            transactions,
+            tags=tags,
+            policy=settings.cadence_policy,
+            nightly_hour=settings.sync_nightly_hour,
         )
         if settings.sync_on_startup:
-            await runs.request_run("startup")
-        worker = JobWorker(
-            settings, Queue.SYNC_WORKER, [(JobName.LIVE_POLL, runs.live_poll), (JobName.SYNC_RUN, runs.run_requested)]
-        )
+            await runs.request_run(Trigger.STARTUP)
 
         async def beat() -> None:
             async with database.unit_of_work() as uow:
                 await heartbeat(uow, Component.SYNC)
 
-        tasks = [
-            worker.run(),
+        async def sweep_tags() -> None:
+            try:
+                await tags.sync_changed_mappings()
+            except STEVE_ERRORS as problem:
+                log.warning("tag_sweep_failed", error=code_of(problem))
+
+        run_pulse = Pulse("run_if_due", runs.run_if_due, seconds=RUN_CHECK_SECONDS)
+        poll_pulse = Pulse("live_poll", runs.live_poll, seconds=settings.sync_live_poll_seconds or None)
+
+        async def poll() -> None:
+            # The first run takes over what SteVe already has; only what comes after it is news.
+            await run_pulse.first_done.wait()
+            await poll_pulse.run()
+
+        await run_until_stopped(
+            JobWorker(
+                settings,
+                Queue.SYNC_WORKER,
+                [(JobName.LIVE_POLL, poll_pulse.ring), (JobName.SYNC_RUN, run_pulse.ring)],
+            ).run(),
             EventRelay(database, jobs.redis).run(),
-            every(RUN_CHECK_SECONDS, runs.run_if_due, name="run_if_due"),
+            run_pulse.run(),
+            poll(),
+            every(TAG_SWEEP_SECONDS, sweep_tags, name="tag_sweep"),
             every(HEARTBEAT_SECONDS, beat, name="heartbeat"),
-        ]
-        if settings.sync_live_poll_seconds:
-            tasks.append(every(settings.sync_live_poll_seconds, runs.live_poll, name="live_poll"))
-        if settings.alive_file:
-            tasks.append(keep_alive_file(settings.alive_file))
-        await run_until_stopped(*tasks)
+        )
 
 
 def main() -> None:

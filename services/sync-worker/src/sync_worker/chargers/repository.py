@@ -1,16 +1,39 @@
 """The charger registry, as far as SteVe feeds it."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
-from sqlalchemy import func
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import select, text
 
 from polaris_common.db import Repository
 from polaris_common.ids import new_public_id
 from polaris_common.models import Charger
 from polaris_common.steve import SteveChargeBox
 
-CHUNK = 1_000
+_REFRESH = text("""
+UPDATE chargers AS c
+SET charge_box_pk = coalesce(v.pk, c.charge_box_pk), friendly_name = coalesce(v.name, c.friendly_name),
+    last_seen_at = now(), gone_at = NULL
+FROM unnest(CAST(:boxes AS text[]), CAST(:pks AS int[]), CAST(:names AS text[])) AS v(box, pk, name)
+WHERE c.charge_box_id = v.box
+""")
+
+_INSERT = text("""
+INSERT INTO chargers (charge_box_id, charge_box_pk, friendly_name, public_id)
+SELECT * FROM unnest(
+    CAST(:boxes AS text[]), CAST(:pks AS int[]), CAST(:names AS text[]), CAST(:public_ids AS text[]))
+ON CONFLICT (charge_box_id) DO NOTHING
+""")
+
+_GONE = text("""
+UPDATE chargers SET gone_at = now() WHERE gone_at IS NULL AND charge_box_id <> ALL(CAST(:boxes AS text[]))
+RETURNING charge_box_id
+""")
+
+_CONNECTORS = text("""
+INSERT INTO charger_connectors (charge_box_id, connector_id)
+SELECT * FROM unnest(CAST(:boxes AS text[]), CAST(:connectors AS int[])) ORDER BY 1, 2
+ON CONFLICT DO NOTHING
+""")
 
 
 class ChargerRepository(Repository[Charger]):
@@ -18,29 +41,47 @@ class ChargerRepository(Repository[Charger]):
 
     model = Charger
 
-    async def seen(self, boxes: Sequence[SteveChargeBox]) -> None:
-        """Insert new chargers and refresh known ones; a name that SteVe does not give is kept."""
-        for begin in range(0, len(boxes), CHUNK):
-            chunk = boxes[begin : begin + CHUNK]
-            statement = insert(Charger).values(
-                [
-                    {
-                        "charge_box_id": box.charge_box_id,
-                        "charge_box_pk": box.charge_box_pk,
-                        "public_id": new_public_id(),
-                        "friendly_name": box.description,
-                    }
-                    for box in chunk
-                ]
-            )
-            new = statement.excluded
-            await self.uow.execute(
-                statement.on_conflict_do_update(
-                    index_elements=["charge_box_id"],
-                    set_={
-                        "charge_box_pk": func.coalesce(new.charge_box_pk, Charger.charge_box_pk),
-                        "friendly_name": func.coalesce(new.friendly_name, Charger.friendly_name),
-                        "last_seen_at": func.now(),
-                    },
-                )
-            )
+    async def seen(self, boxes: Sequence[SteveChargeBox]) -> int:
+        """Insert new chargers and refresh known ones; a name that SteVe does not give is kept. The number of new ones.
+
+        A charger that was gone is back.
+        """
+        new = await self._unknown({box.charge_box_id for box in boxes})
+        await self._insert([box for box in boxes if box.charge_box_id in new])
+        await self.uow.execute(_REFRESH, _arrays(boxes))
+        return len(new)
+
+    async def only(self, boxes: Collection[str]) -> list[str]:
+        """SteVe's complete list is ``boxes``: the others are marked gone and stay visible. Those just marked."""
+        return list((await self.uow.execute(_GONE, {"boxes": list(boxes)})).scalars())
+
+    async def known(self) -> int:
+        """How many chargers we have that are not gone."""
+        return len((await self.uow.execute(select(Charger.charge_box_id).where(Charger.gone_at.is_(None)))).all())
+
+    async def observed(self, connectors: Collection[tuple[str, int]]) -> None:
+        """Sessions happened on these connectors, so they exist."""
+        if not connectors:
+            return
+        new = await self._unknown({charge_box_id for charge_box_id, _ in connectors})
+        await self._insert([SteveChargeBox(charge_box_id, None, None) for charge_box_id in sorted(new)])
+        # Connector 0 is the whole box, not a socket.
+        sockets = sorted((charge_box_id, number) for charge_box_id, number in connectors if number > 0)
+        arrays = {"boxes": [box for box, _ in sockets], "connectors": [number for _, number in sockets]}
+        await self.uow.execute(_CONNECTORS, arrays)
+
+    async def _unknown(self, boxes: Collection[str]) -> set[str]:
+        query = text("SELECT charge_box_id FROM chargers WHERE charge_box_id = ANY(CAST(:boxes AS text[]))")
+        return set(boxes) - set((await self.uow.execute(query, {"boxes": list(boxes)})).scalars())
+
+    async def _insert(self, boxes: Sequence[SteveChargeBox]) -> None:
+        if boxes:
+            await self.uow.execute(_INSERT, _arrays(boxes) | {"public_ids": [new_public_id() for _ in boxes]})
+
+
+def _arrays(boxes: Sequence[SteveChargeBox]) -> dict[str, list[object]]:
+    return {
+        "boxes": [box.charge_box_id for box in boxes],
+        "pks": [box.charge_box_pk for box in boxes],
+        "names": [box.description for box in boxes],
+    }

@@ -1,101 +1,187 @@
-"""Following SteVe's transactions without relying on start times.
-
-The poll reads the open ones, re-reads by id those we still think unsettled, and asks for ids we have never seen around
-and beyond the highest we know: SteVe's ids are dense, so an offline session that arrives late (old start, new id) and a
-row that committed out of order are found all the same.
-"""
+"""Following SteVe's transactions: what it shows becomes sessions, whatever the order, the delay or the outage."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
 
 import structlog
 
 from polaris_common.charging.mappings import TagMappingRepository
+from polaris_common.charging.schedule import ScheduleRepository
 from polaris_common.charging.sessions import Applied, ChargingSessionRepository
+from polaris_common.charging.sync_runs import SyncRunRepository, Trigger
 from polaris_common.db import Database
+from polaris_common.domain.session_state import SILENT_AFTER, Limits
 from polaris_common.jobs import Jobs
-from polaris_common.steve import SteveClient, SteveTransaction
+from polaris_common.steve import SteveClient, SteveTransaction, SteveTransactions
+from polaris_common.steve.probe import Capabilities, probe
+from polaris_common.steve.transaction_calls import active_transactions, transactions_by_id
+from sync_worker.chargers.repository import ChargerRepository
+from sync_worker.transactions.finding import IdScan
 
 log = structlog.get_logger(__name__)
 
-CHUNK = 250
-PROBE_BEHIND = 100
-"""Ids this far below the highest are asked for again when missing: they may have committed late."""
-PROBE_AHEAD = 100
-FULL_PASS_GAP = 5_000
-"""When so many ids are unknown, reading the whole table is cheaper than asking by id."""
+CHUNK = 1_000
+TAGS_AT_ONCE = 1_000
+
+
+@dataclass
+class Looked:
+    """What a look at SteVe has come to: how much was seen, what it changed, what could not be read."""
+
+    applied: Applied
+    seen: int = 0
+    unreadable: int = 0
+    vanished: int = 0
+
+    def add(self, more: "Looked") -> None:
+        """Count another part."""
+        self.applied.add(more.applied)
+        self.seen, self.unreadable = self.seen + more.seen, self.unreadable + more.unreadable
+        self.vanished += more.vanished
 
 
 class TransactionSync:
     """Brings our charging sessions to what SteVe shows."""
 
-    def __init__(self, database: Database, steve: SteveClient, jobs: Jobs) -> None:
-        self._database, self._steve, self._jobs = database, steve, jobs
+    def __init__(
+        self,
+        database: Database,
+        steve: SteveClient,
+        jobs: Jobs,
+        *,
+        limits: Limits | None = None,
+        silent_after: timedelta = SILENT_AFTER,
+    ) -> None:
+        self.database, self.steve = database, steve
+        self._jobs, self._limits, self._silent_after = jobs, limits or Limits(), silent_after
+        self._capabilities: Capabilities | None = None
 
-    async def poll(self) -> Applied:
-        """Find what changed since the last poll.
+    async def capabilities(self, *, again: bool = False) -> Capabilities:
+        """What this SteVe can do; asked once, and ``again`` in every run, since it may have been upgraded.
+
+        Raises:
+            SteveUnavailable, SteveProtocolError, SteveRefused: nothing is known.
+        """
+        if self._capabilities is None or again:
+            found = await probe(self.steve)
+            if found != self._capabilities:
+                log.info("steve_probed", version=found.version)
+            self._capabilities = found
+        return self._capabilities
+
+    async def poll(self) -> Looked:
+        """Find what began, ended or appeared since the last poll; cheap when nothing did.
 
         Raises:
             SteveUnavailable, SteveProtocolError, SteveRefused: nothing is concluded from a failed read.
         """
-        active = await self._steve.active_transactions()
-        async with self._database.unit_of_work() as uow:
-            sessions = ChargingSessionRepository(uow)
-            unsettled, highest = await sessions.unsettled_ids(), await sessions.highest_transaction_id()
-        seen = {transaction.id: transaction for transaction in active}
-        closed = await self._steve.transactions_by_id(unsettled - seen.keys())
-        seen |= {transaction.id: transaction for transaction in closed}
-        seen |= await self._unknown(highest, max(seen, default=0), set(seen))
-        applied = await self.apply(list(seen.values()))
+        looked = await self.look(closed_manually=timedelta())
+        if looked.applied.new:
+            await self.find_zombies()
         await self.attach_owners()
-        return applied
+        return looked
 
-    async def full_pass(self) -> tuple[int, Applied]:
-        """Read SteVe's whole table; the number seen and what changed."""
-        everything = await self._steve.all_transactions()
-        return len(everything), await self.apply(everything)
+    async def look(self, *, closed_manually: timedelta) -> Looked:
+        """Read the open transactions, those that may have changed by id, and ids that we do not know.
 
-    async def apply(self, seen: Sequence[SteveTransaction]) -> Applied:
-        """Store what was seen, oldest id first, a few hundred a transaction."""
+        ``closed_manually``: look also at sessions that a manual stop has settled within that time.
+        """
+        id_lists = (await self.capabilities()).id_lists
+        active = await active_transactions(self.steve)
+        async with self.database.unit_of_work() as uow:
+            sessions = ChargingSessionRepository(uow)
+            followed = await sessions.followed_ids(closed_manually=closed_manually)
+            highest = await sessions.highest_transaction_id()
+        looked = await self._reread(followed - active.ids(), id_lists=id_lists)
+        scan = IdScan(self.database, self.steve, id_lists)
+        async for portion in scan.new(highest, max(active.ids(), default=0)):
+            looked.add(await self.store(portion))
+        if not scan.complete:
+            await self._leave_to_a_run()
+        looked.add(await self.store(active))
+        return looked
+
+    async def store(self, found: SteveTransactions, *, history: bool = False) -> Looked:
+        """Store what an answer had."""
+        applied = await self.apply(found.readable, history=history)
+        return Looked(applied, seen=len(found), unreadable=len(found.unreadable))
+
+    async def apply(self, seen: Sequence[SteveTransaction], *, history: bool = False) -> Applied:
+        """Store what was seen, oldest id first, some at a time, each with all that follows from it."""
         total = Applied()
         ordered = sorted(seen, key=lambda transaction: transaction.id)
         for begin in range(0, len(ordered), CHUNK):
-            chunk = ordered[begin : begin + CHUNK]
-            async with self._database.unit_of_work() as uow:
-                owners = await TagMappingRepository(uow).owners({transaction.id_tag for transaction in chunk})
-                applied = await ChargingSessionRepository(uow).apply(chunk, owners)
+            async with self.database.unit_of_work() as uow:
+                applied = await ChargingSessionRepository(uow).apply(
+                    ordered[begin : begin + CHUNK], limits=self._limits, history=history
+                )
                 if applied.new or applied.changed:
+                    await ChargerRepository(uow).observed(applied.connectors)
+                    schedule = ScheduleRepository(uow)
+                    if history:
+                        await schedule.remember(applied.latest)
+                    else:
+                        await schedule.promote({charge_box_id for charge_box_id, _ in applied.connectors})
                     uow.after_commit(self._jobs.bill_due)
-            total.new += applied.new
-            total.changed += applied.changed
+            total.add(applied)
         return total
+
+    async def find_zombies(self) -> int:
+        """Set sessions aside that will not end by themselves; the number moved."""
+        async with self.database.unit_of_work() as uow:
+            moved = await ChargingSessionRepository(uow).find_zombies(silent_after=self._silent_after)
+            if moved:
+                uow.after_commit(self._jobs.bill_due)
+        return moved
+
+    async def vanish(self, missing: set[int]) -> int:
+        """SteVe no longer shows these ids; those that it does not have by id either are marked. The number marked."""
+        if not missing:
+            return 0
+        id_lists = (await self.capabilities()).id_lists
+        marked, wanted = 0, sorted(missing)
+        for begin in range(0, len(wanted), CHUNK):
+            chunk = set(wanted[begin : begin + CHUNK])
+            there = (await transactions_by_id(self.steve, chunk, id_lists=id_lists)).ids()
+            async with self.database.unit_of_work() as uow:
+                marked += await ChargingSessionRepository(uow).vanish(chunk - there)
+                uow.after_commit(self._jobs.bill_due)
+        return marked
 
     async def attach_owners(self) -> int:
         """Give ownerless sessions to mappings that have appeared since; the number given."""
         attached = 0
-        async with self._database.unit_of_work() as uow:
+        async with self.database.unit_of_work() as uow:
             sessions = ChargingSessionRepository(uow)
             id_tags = await sessions.ownerless_id_tags()
-            owners = await TagMappingRepository(uow).owners(id_tags)
-            for id_tag in id_tags:
-                owner = owners[id_tag.lower()]
-                if owner is not None:
-                    attached += await sessions.attach(id_tag, owner)
+            for begin in range(0, len(id_tags), TAGS_AT_ONCE):
+                chunk = id_tags[begin : begin + TAGS_AT_ONCE]
+                owners = await TagMappingRepository(uow).owners(chunk)
+                for id_tag in chunk:
+                    owner = owners[id_tag.lower()]
+                    if owner is not None:
+                        attached += await sessions.attach(id_tag, owner)
             if attached:
                 uow.after_commit(self._jobs.bill_due)
         return attached
 
-    async def _unknown(self, highest: int, highest_active: int, seen: set[int]) -> dict[int, SteveTransaction]:
-        """Transactions with ids we have never seen."""
-        if highest_active - highest > FULL_PASS_GAP:
-            return {transaction.id: transaction for transaction in await self._steve.all_transactions()}
-        found: dict[int, SteveTransaction] = {}
-        begin, end = max(1, highest - PROBE_BEHIND), max(highest, highest_active) + PROBE_AHEAD
-        while True:
-            async with self._database.unit_of_work() as uow:
-                known = await ChargingSessionRepository(uow).known_ids(begin, end)
-            wanted = set(range(begin, end + 1)) - known - seen
-            answer = {transaction.id: transaction for transaction in await self._steve.transactions_by_id(wanted)}
-            found |= answer
-            if not any(transaction_id > end - PROBE_AHEAD for transaction_id in answer):
-                return found
-            begin, end = end + 1, end + PROBE_AHEAD
+    async def _reread(self, ids: set[int], *, id_lists: bool) -> Looked:
+        """Sessions that may have changed, by id; SteVe's complete answer without one of them says that it is gone."""
+        if not ids:
+            return Looked(Applied())
+        found = await transactions_by_id(self.steve, ids, id_lists=id_lists)
+        looked = await self.store(found)
+        async with self.database.unit_of_work() as uow:
+            looked.vanished = await ChargingSessionRepository(uow).vanish(ids - found.ids())
+            if looked.vanished:
+                uow.after_commit(self._jobs.bill_due)
+        return looked
+
+    async def _leave_to_a_run(self) -> None:
+        """There is more than a poll may read: what it stores now could leave a hole, so a whole pass is owed."""
+        async with self.database.unit_of_work() as uow:
+            await ScheduleRepository(uow).owe_whole_pass()
+            await SyncRunRepository(uow).request(Trigger.BACKLOG)
+            uow.after_commit(self._jobs.sync_run)
+        log.info("backlog_left_to_a_run")

@@ -1,0 +1,43 @@
+"""Something that happens regularly and, when somebody rings, at once."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+
+log = structlog.get_logger(__name__)
+
+BUSY_SECONDS = 1.0
+
+
+class Pulse:
+    """Runs ``action`` every ``seconds`` (None: only when rung), one at a time; rings meanwhile are one more time.
+
+    An action that answers False could not work now and is tried again a second later. An outage of the database is
+    logged and survived.
+    """
+
+    def __init__(self, name: str, action: Callable[[], Awaitable[bool | None]], *, seconds: float | None) -> None:
+        self._name, self._action, self._seconds = name, action, seconds
+        self._rung = asyncio.Event()
+        self.first_done = asyncio.Event()
+
+    async def ring(self) -> None:
+        """Act at once."""
+        self._rung.set()
+
+    async def run(self) -> None:
+        """Act now and then, until cancelled."""
+        while True:
+            self._rung.clear()
+            wait = self._seconds
+            try:
+                if await self._action() is False:
+                    wait = BUSY_SECONDS
+            except (OSError, TimeoutError, SQLAlchemyError) as error:
+                log.warning("sweep_failed", sweep=self._name, error=type(error).__name__)
+            self.first_done.set()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._rung.wait(), wait)
