@@ -1,11 +1,16 @@
 """``python -m billing_bridge``."""
 
+from collections.abc import Coroutine
 from contextlib import AsyncExitStack
+from typing import Any
 
 from billing_bridge.ledger.service import HELD_AGAIN_AFTER_SECONDS, Ledger
 from billing_bridge.mirror.service import Mirror
+from billing_bridge.reconciliation.service import Reconciliation
+from billing_bridge.safety.service import SafetyGate
 from billing_bridge.sender.service import Sender
 from billing_bridge.settings import BillingBridgeSettings
+from billing_bridge.webhooks.service import WebhookInbox
 from polaris_common.alive import keep_alive_file
 from polaris_common.clock import SystemClock
 from polaris_common.db import Database
@@ -22,6 +27,8 @@ from polaris_common.settings import load_or_exit
 SWEEP_SECONDS = 1.0
 NOT_CONFIGURED_SECONDS = 30.0
 PARTITION_SECONDS = 3_600.0
+LAGO_SWEEP_SECONDS = 60.0
+RECONCILE_SECONDS = 3_600.0
 
 
 async def serve(settings: BillingBridgeSettings) -> None:
@@ -53,17 +60,30 @@ async def serve(settings: BillingBridgeSettings) -> None:
         if settings.lago_configured:
             lago = LagoClient(settings)
             stack.push_async_callback(lago.close)
-            sender = Sender(database, lago, SystemClock())
+            gate = SafetyGate(database, lago, settings.lago_metric_code)
+            sender = Sender(database, lago, SystemClock(), gate)
             functions.append((JobName.SEND_EVENTS, sender.send_due))
             tasks.append(every(SWEEP_SECONDS, sender.send_due, name="send_events"))
-            mirror = Mirror(database, lago, ledger)
-            tasks.append(every(settings.lago_mirror_seconds, mirror.refresh, name="lago_mirror"))
+            reconciliation = Reconciliation(database, lago, metric_code=settings.lago_metric_code)
+            tasks.append(every(RECONCILE_SECONDS, reconciliation.check, name="reconciliation"))
+            tasks += _mirroring(Mirror(database, lago, ledger, gate), database, gate, settings.lago_mirror_seconds)
         else:
             tasks.append(every(NOT_CONFIGURED_SECONDS, say_not_configured, name="lago_not_configured"))
         tasks.append(JobWorker(settings, Queue.BILLING_BRIDGE, functions).run())
         if settings.alive_file:
             tasks.append(keep_alive_file(settings.alive_file))
         await run_until_stopped(*tasks)
+
+
+def _mirroring(
+    mirror: Mirror, database: Database, gate: SafetyGate, refresh_seconds: float
+) -> list[Coroutine[Any, Any, None]]:
+    inbox = WebhookInbox(database, mirror, gate)
+    return [
+        every(refresh_seconds, mirror.refresh, name="lago_mirror"),
+        every(LAGO_SWEEP_SECONDS, mirror.sweep_due, name="lago_sweeps"),
+        every(SWEEP_SECONDS, inbox.process_due, name="lago_webhooks"),
+    ]
 
 
 def main() -> None:

@@ -5,20 +5,25 @@ from datetime import datetime
 from decimal import Decimal
 
 from polaris_common.clock import to_wire
+from polaris_common.domain.payer import Pays
 from polaris_common.domain.slicing import Cut
 from polaris_common.energy import kwh_text
 from polaris_common.ids import lago_transaction_id
 from polaris_common.models import ChargingSession
 
 
-def event_text(session: ChargingSession, cut: Cut, *, index: int, subscription: str, metric_code: str) -> str:
-    """The event's JSON. Every property is a string: Lago compares and parses them as text."""
-    kwh = kwh_text(cut.to_wh - cut.from_wh)
+def event_text(session: ChargingSession, cut: Cut, pays: Pays, *, index: int, layer: int, metric_code: str) -> str:
+    """The event's JSON. Every property is a string: Lago compares and parses them as text.
+
+    Energy taken back (odd ``layer``) has a negative value. Late energy says when it was used.
+    """
+    energy = cut.to_wh - cut.from_wh
+    kwh = kwh_text(-energy if layer % 2 else energy)
     event = {
-        "transaction_id": lago_transaction_id(session.steve_transaction_id, cut.from_wh, cut.to_wh),
-        "external_subscription_id": subscription,
+        "transaction_id": lago_transaction_id(session.steve_transaction_id, cut.from_wh, cut.to_wh, layer),
+        "external_subscription_id": pays.subscription_external_id,
         "code": metric_code,
-        "timestamp": unix_text(cut.ended_at),
+        "timestamp": unix_text(pays.stamp),
         "properties": {
             "value": kwh,
             "kwh": kwh,
@@ -31,6 +36,8 @@ def event_text(session: ChargingSession, cut: Cut, *, index: int, subscription: 
             "stop_timestamp": to_wire(cut.ended_at),
             "slice_index": str(index),
             "final": "true" if cut.final else "false",
+            **({"late": "true", "usage_at": unix_text(cut.usage_at)} if pays.late else {}),
+            **({"correction": str(layer)} if layer else {}),
         },
     }
     return json.dumps(event, separators=(",", ":"), ensure_ascii=False)

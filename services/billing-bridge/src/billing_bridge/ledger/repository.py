@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import func, insert, or_, select, text
+from sqlalchemy import func, insert, select, text
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from polaris_common.db import UnitOfWork
+from polaris_common.domain.corrections import Layered
 from polaris_common.domain.payer import SubscriptionValue
 from polaris_common.domain.slicing import Cut
 from polaris_common.models import (
@@ -16,8 +17,8 @@ from polaris_common.models import (
     ChargingSession,
     ComponentHealth,
     EnergySlice,
+    LagoCustomer,
     LagoEvent,
-    LagoSubscription,
     SessionBilling,
 )
 from polaris_common.observability.health import Component
@@ -35,19 +36,20 @@ SELECT session_id FROM session_billing
 WHERE status = 'held' AND checked_at < CAST(:before AS timestamptz) ORDER BY checked_at LIMIT :limit
 """)
 
-_LAST_SLICES = text("""
-SELECT DISTINCT ON (session_id) session_id, to_wh, ended_at, slice_index FROM energy_slices
-WHERE session_id = ANY(CAST(:ids AS bigint[])) ORDER BY session_id, slice_index DESC
+_SLICES = text("""
+SELECT session_id, layer, from_wh, to_wh, started_at, ended_at, subscription_external_id FROM energy_slices
+WHERE session_id = ANY(CAST(:ids AS bigint[])) ORDER BY session_id, slice_index
 """)
 
-
-@dataclass(frozen=True)
-class LastSlice:
-    """Where a session's slices end so far."""
-
-    to_wh: int
-    ended_at: datetime
-    index: int
+_SUBSCRIPTIONS = text("""
+SELECT s.external_id, s.external_customer_id, s.status, s.started_at, s.period_started_at, s.period_ending_at,
+       s.mirrored_at,
+       (SELECT :metric = ANY(p.metric_codes) FROM lago_plans p
+        WHERE p.code = s.plan_code ORDER BY p.deleted_at NULLS FIRST LIMIT 1) AS charges_energy
+FROM lago_subscriptions s
+WHERE s.deleted_at IS NULL AND (s.external_customer_id = ANY(CAST(:customers AS text[]))
+                                OR s.external_id = ANY(CAST(:named AS text[])))
+""")
 
 
 @dataclass(frozen=True)
@@ -56,10 +58,18 @@ class NewSlice:
 
     session_id: int
     index: int
+    layer: int
     cut: Cut
     subscription: str
+    late: bool
     transaction_id: str
     event: str
+
+    @property
+    def sold_wh(self) -> int:
+        """The energy it sells; negative when it takes energy back."""
+        energy = self.cut.to_wh - self.cut.from_wh
+        return -energy if self.layer % 2 else energy
 
 
 class LedgerRepository:
@@ -97,23 +107,34 @@ class LedgerRepository:
         query = select(SessionBilling).where(SessionBilling.session_id.in_(ids))
         return {row.session_id: row for row in (await self._uow.session.execute(query)).scalars()}
 
-    async def last_slices(self, ids: Sequence[int]) -> dict[int, LastSlice]:
-        """The last slice of each session that has one."""
-        rows = await self._uow.execute(_LAST_SLICES, {"ids": list(ids)})
-        return {row.session_id: LastSlice(row.to_wh, row.ended_at, row.slice_index) for row in rows}
-
-    async def subscriptions(self, customers: Iterable[str], named: Iterable[str]) -> list[SubscriptionValue]:
-        """The mirrored subscriptions of these customers and those that mappings name."""
-        query = select(LagoSubscription).where(
-            or_(
-                LagoSubscription.external_customer_id.in_(list(customers)),
-                LagoSubscription.external_id.in_(list(named)),
+    async def slices(self, ids: Sequence[int]) -> dict[int, list[Layered]]:
+        """The slices of each session that has some, in the order they were cut."""
+        slices: dict[int, list[Layered]] = {}
+        for row in await self._uow.execute(_SLICES, {"ids": list(ids)}):
+            piece = Layered(
+                layer=row.layer,
+                from_wh=row.from_wh,
+                to_wh=row.to_wh,
+                started_at=row.started_at,
+                ended_at=row.ended_at,
+                subscription_external_id=row.subscription_external_id,
             )
+            slices.setdefault(row.session_id, []).append(piece)
+        return slices
+
+    async def subscriptions(
+        self, customers: Iterable[str], named: Iterable[str], *, metric_code: str
+    ) -> list[SubscriptionValue]:
+        """The mirrored subscriptions of these customers and those that mappings name."""
+        values = {"customers": list(customers), "named": list(named), "metric": metric_code}
+        return [SubscriptionValue(**row._mapping) for row in await self._uow.execute(_SUBSCRIPTIONS, values)]
+
+    async def zones(self, customers: Iterable[str]) -> dict[str, str]:
+        """The time zones that Lago bills these customers in."""
+        query = select(LagoCustomer.external_id, LagoCustomer.timezone).where(
+            LagoCustomer.external_id.in_(list(customers)), LagoCustomer.deleted_at.is_(None)
         )
-        return [
-            SubscriptionValue(row.external_id, row.external_customer_id, row.status)
-            for row in (await self._uow.session.execute(query)).scalars()
-        ]
+        return {row.external_id: row.timezone for row in await self._uow.execute(query)}
 
     async def lago_mirrored(self) -> bool:
         """Whether the subscriptions have been read completely at least once."""
@@ -130,12 +151,14 @@ class LedgerRepository:
                 {
                     "session_id": new.session_id,
                     "slice_index": new.index,
+                    "layer": new.layer,
                     "from_wh": new.cut.from_wh,
                     "to_wh": new.cut.to_wh,
                     "started_at": new.cut.started_at,
                     "ended_at": new.cut.ended_at,
                     "final": new.cut.final,
                     "subscription_external_id": new.subscription,
+                    "late": new.late,
                 }
                 for new in slices
             ],

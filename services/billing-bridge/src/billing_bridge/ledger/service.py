@@ -8,17 +8,20 @@ from typing import Any
 import structlog
 
 from billing_bridge.ledger.event_text import event_text
-from billing_bridge.ledger.repository import LastSlice, LedgerRepository, NewSlice, decision_row
+from billing_bridge.ledger.repository import LedgerRepository, NewSlice, decision_row
+from billing_bridge.ledger.session_books import Addition, SessionBooks
 from polaris_common.charging.mappings import TagMappingRepository
 from polaris_common.charging.meters import MeterRepository, Reading
 from polaris_common.charging.sessions import ChargingSessionRepository
 from polaris_common.db import Database, UnitOfWork
-from polaris_common.domain.payer import Decision, Held, HoldReason, Never, NeverReason, Pays, SubscriptionValue, decide
-from polaris_common.domain.slicing import Point, SlicePolicy, cut
+from polaris_common.domain.corrections import Layered
+from polaris_common.domain.payer import Decision, Held, Never, Pays, SubscriptionValue
+from polaris_common.domain.slicing import SlicePolicy
 from polaris_common.domain.tag_owner import MappingValue
+from polaris_common.events.catalogue import OPERATORS, Audience, LateEnergy
 from polaris_common.ids import lago_transaction_id
 from polaris_common.jobs import Jobs
-from polaris_common.models import BillingStatus, ChargingSession, SessionBilling, SessionState
+from polaris_common.models import BillingStatus, ChargingSession, SessionBilling
 
 log = structlog.get_logger(__name__)
 
@@ -31,17 +34,28 @@ class _Known:
     """Everything a batch needs to decide, read in a handful of queries."""
 
     billing: Mapping[int, SessionBilling]
-    last: Mapping[int, LastSlice]
+    slices: Mapping[int, list[Layered]]
     readings: Mapping[int, list[Reading]]
     owners: Mapping[str, MappingValue | None]
+    attributed: Mapping[int, MappingValue]
     subscriptions: Sequence[SubscriptionValue]
+    zones: Mapping[str, str]
     lago_mirrored: bool
+    now: datetime
+
+    def owner_of(self, session: ChargingSession) -> MappingValue | None:
+        """Whoever the session was attributed to pays, even if the card was switched off since; else the tag's owner."""
+        if session.tag_mapping_id is not None:
+            return self.attributed.get(session.tag_mapping_id)
+        return self.owners[session.id_tag.lower()]
 
 
 @dataclass
 class _Outcome:
     decisions: list[dict[str, Any]] = field(default_factory=list)
     slices: list[NewSlice] = field(default_factory=list)
+    late_wh: dict[int, int] = field(default_factory=dict)
+    """Session id → energy that came too late for its period."""
 
 
 class Ledger:
@@ -77,9 +91,10 @@ class Ledger:
             transaction_ids = [session.steve_transaction_id for session in sessions]
             meters = MeterRepository(uow)
             revisions = await meters.revisions(transaction_ids)
-            outcome = self._decide(sessions, await _known(uow, sessions))
+            outcome = self._decide(sessions, await self._known(uow, sessions))
             await ledger.append(outcome.slices)
             await ledger.record(outcome.decisions)
+            _announce_late(uow, sessions, outcome.late_wh)
             await ChargingSessionRepository(uow).mark_billed({session.id: session.revision for session in sessions})
             await meters.mark_billed(revisions)
             if outcome.slices:
@@ -90,85 +105,99 @@ class Ledger:
     def _decide(self, sessions: Sequence[ChargingSession], known: _Known) -> _Outcome:
         outcome = _Outcome()
         for session in sessions:
+            books = self._books(session, known)
+            decision = books.decide()
             before = known.billing.get(session.id)
-            billed_wh, count = (before.billed_wh, before.slice_count) if before else (0, 0)
-            decision = _decision(session, known, billed_wh)
-            if not isinstance(decision, Pays):
-                status = BillingStatus.HELD if isinstance(decision, Held) else BillingStatus.NOT_BILLABLE
-                row = decision_row(
-                    session, status, reason=decision.reason.value, billed_wh=billed_wh, slice_count=count
-                )
-                outcome.decisions.append(row)
-                continue
-            subscription = decision.subscription_external_id
-            fresh = self._cut(session, known, subscription, count)
+            count = before.slice_count if before else 0
+            fresh = [self._new_slice(session, each, index) for index, each in enumerate(books.additions, start=count)]
             outcome.slices += fresh
-            settled = session.state == SessionState.SETTLED
+            late = sum(new.sold_wh for new in fresh if new.late)
+            if late:
+                outcome.late_wh[session.id] = late
             outcome.decisions.append(
                 decision_row(
                     session,
-                    BillingStatus.BILLED if settled else BillingStatus.BILLING,
-                    subscription=subscription,
-                    billed_wh=billed_wh + sum(new.cut.to_wh - new.cut.from_wh for new in fresh),
+                    _status(decision, settled=books.stop is not None),
+                    reason=None if isinstance(decision, Pays) else decision.reason.value,
+                    subscription=decision.subscription_external_id if isinstance(decision, Pays) else None,
+                    billed_wh=(before.billed_wh if before else 0) + sum(new.sold_wh for new in fresh),
                     slice_count=count + len(fresh),
                 )
             )
         return outcome
 
-    def _cut(self, session: ChargingSession, known: _Known, subscription: str, index: int) -> list[NewSlice]:
-        begin = _begin(session, known.last.get(session.id))
-        readings = (Point(each.sampled_at, each.wh) for each in known.readings.get(session.steve_transaction_id, ()))
-        cuts = cut(begin, readings, _stop(session), self._policy)
-        return [
-            NewSlice(
-                session_id=session.id,
-                index=number,
-                cut=each,
-                subscription=subscription,
-                transaction_id=lago_transaction_id(session.steve_transaction_id, each.from_wh, each.to_wh),
-                event=event_text(session, each, index=number, subscription=subscription, metric_code=self._metric_code),
+    def _books(self, session: ChargingSession, known: _Known) -> SessionBooks:
+        owner = known.owner_of(session)
+        customer = owner.lago_customer_external_id if owner else None
+        return SessionBooks(
+            session=session,
+            slices=known.slices.get(session.id, ()),
+            readings=known.readings.get(session.steve_transaction_id, ()),
+            owner=owner,
+            subscriptions=known.subscriptions,
+            lago_mirrored=known.lago_mirrored,
+            zone=known.zones.get(customer or "", "UTC"),
+            now=known.now,
+            policy=self._policy,
+        )
+
+    def _new_slice(self, session: ChargingSession, new: Addition, index: int) -> NewSlice:
+        piece, layer = new.cut, new.layer
+        return NewSlice(
+            session_id=session.id,
+            index=index,
+            layer=layer,
+            cut=piece,
+            subscription=new.pays.subscription_external_id,
+            late=new.pays.late,
+            transaction_id=lago_transaction_id(session.steve_transaction_id, piece.from_wh, piece.to_wh, layer),
+            event=event_text(session, piece, new.pays, index=index, layer=layer, metric_code=self._metric_code),
+        )
+
+    async def _known(self, uow: UnitOfWork, sessions: Sequence[ChargingSession]) -> _Known:
+        ledger, ids = LedgerRepository(uow), [session.id for session in sessions]
+        mappings = TagMappingRepository(uow)
+        attributed = await mappings.by_ids(
+            {each.tag_mapping_id for each in sessions if each.tag_mapping_id is not None}
+        )
+        owners = await mappings.owners({each.id_tag for each in sessions if each.tag_mapping_id is None})
+        payers = [*attributed.values(), *(owner for owner in owners.values() if owner is not None)]
+        customers = {owner.lago_customer_external_id for owner in payers if owner.lago_customer_external_id}
+        named = {owner.lago_subscription_external_id for owner in payers if owner.lago_subscription_external_id}
+        return _Known(
+            billing=await ledger.billing_of(ids),
+            slices=await ledger.slices(ids),
+            readings=await MeterRepository(uow).registers([session.steve_transaction_id for session in sessions]),
+            owners=owners,
+            attributed=attributed,
+            subscriptions=await ledger.subscriptions(customers, named, metric_code=self._metric_code),
+            zones=await ledger.zones(customers),
+            lago_mirrored=await ledger.lago_mirrored(),
+            now=await ledger.moment(seconds_ago=0),
+        )
+
+
+def _status(decision: Decision, *, settled: bool) -> BillingStatus:
+    match decision:
+        case Held():
+            return BillingStatus.HELD
+        case Never():
+            return BillingStatus.NOT_BILLABLE
+        case Pays():
+            return BillingStatus.BILLED if settled else BillingStatus.BILLING
+
+
+def _announce_late(uow: UnitOfWork, sessions: Sequence[ChargingSession], late_wh: Mapping[int, int]) -> None:
+    for session in sessions:
+        if session.id in late_wh:
+            uow.emit(
+                LateEnergy(
+                    audience=Audience((OPERATORS,)),
+                    session_id=session.id,
+                    transaction_id=session.steve_transaction_id,
+                    charge_box_id=session.charge_box_id,
+                    connector_id=session.connector_id,
+                    user_mapping_id=session.tag_mapping_id,
+                    late_wh=late_wh[session.id],
+                )
             )
-            for number, each in enumerate(cuts, start=index)
-        ]
-
-
-async def _known(uow: UnitOfWork, sessions: Sequence[ChargingSession]) -> _Known:
-    ledger, ids = LedgerRepository(uow), [session.id for session in sessions]
-    owners = await TagMappingRepository(uow).owners({session.id_tag for session in sessions})
-    payers = [owner for owner in owners.values() if owner is not None]
-    return _Known(
-        billing=await ledger.billing_of(ids),
-        last=await ledger.last_slices(ids),
-        readings=await MeterRepository(uow).registers([session.steve_transaction_id for session in sessions]),
-        owners=owners,
-        subscriptions=await ledger.subscriptions(
-            {owner.lago_customer_external_id for owner in payers if owner.lago_customer_external_id},
-            {owner.lago_subscription_external_id for owner in payers if owner.lago_subscription_external_id},
-        ),
-        lago_mirrored=await ledger.lago_mirrored(),
-    )
-
-
-def _decision(session: ChargingSession, known: _Known, billed_wh: int) -> Decision:
-    if session.state == SessionState.QUARANTINED or session.start_wh is None:
-        return Held(HoldReason.IMPLAUSIBLE)
-    if session.state == SessionState.SETTLED and session.stop_wh is not None:
-        metered = session.stop_wh - session.start_wh
-        if billed_wh > metered:
-            return Held(HoldReason.OVERBILLED)
-        if metered == 0:
-            return Never(NeverReason.ZERO_ENERGY)
-    owner = known.owners[session.id_tag.lower()]
-    return decide(owner, known.subscriptions, lago_mirrored=known.lago_mirrored)
-
-
-def _begin(session: ChargingSession, last: LastSlice | None) -> Point:
-    if last is not None:
-        return Point(last.ended_at, last.to_wh)
-    return Point(session.started_at, session.start_wh or 0)
-
-
-def _stop(session: ChargingSession) -> Point | None:
-    if session.state != SessionState.SETTLED or session.stopped_at is None or session.stop_wh is None:
-        return None
-    return Point(session.stopped_at, session.stop_wh)

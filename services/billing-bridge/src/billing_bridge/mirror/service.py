@@ -1,89 +1,202 @@
-"""The mirror of Lago's subscriptions: who pays is decided from here, never by a call in the middle of billing."""
+"""The mirror of Lago: who pays, and for what, is decided from here, never by a call in the middle of billing."""
 
 from datetime import datetime
-from typing import Any
 
 import structlog
-from sqlalchemy import func
-from sqlalchemy.dialects.postgresql import insert
 
 from billing_bridge.ledger.service import Ledger
-from polaris_common.db import AdvisoryLock, Database, LockName, UnitOfWork
-from polaris_common.lago import LagoClient, LagoRefused, LagoUnavailable
-from polaris_common.models import LagoSubscription
-from polaris_common.observability.health import Component, report
+from billing_bridge.mirror.cards import switch_cards
+from billing_bridge.mirror.entities import FEE, INVOICE, SUBSCRIPTION, Entity, NotMirrorable, Row
+from billing_bridge.mirror.repository import FINAL_INVOICE, MirrorRepository
+from billing_bridge.mirror.sweeps import (
+    INVOICES,
+    NEEDED_FOR_BILLING,
+    WALLETS_SECONDS,
+    Sweep,
+    Sweeper,
+    subscriptions_of,
+    wallets_of,
+)
+from billing_bridge.safety.service import SafetyGate
+from polaris_common.db import AdvisoryLock, Database, LockName
+from polaris_common.lago import LagoClient, LagoNotFound, LagoRefused, LagoUnavailable, wire
+from polaris_common.observability.health import Component, read, report
 
 log = structlog.get_logger(__name__)
 
-CHUNK = 1_000
+FEES_A_PASS = 1_000
+"""Invoices whose fees are fetched in one pass; the rest waits for the next."""
+GIVE_UP_AFTER = 3
+"""Customers in a row whose wallets cannot be read before the pass ends: Lago is away."""
 
 
 class Mirror:
-    """Copies Lago's subscriptions, all statuses; nothing is removed because a list did not show it."""
+    """Copies Lago's objects; nothing is removed because a list did not show it."""
 
-    def __init__(self, database: Database, lago: LagoClient, ledger: Ledger) -> None:
-        self._database, self._lago, self._ledger = database, lago, ledger
+    def __init__(self, database: Database, lago: LagoClient, ledger: Ledger, gate: SafetyGate | None = None) -> None:
+        self._database, self._lago, self._ledger, self._gate = database, lago, ledger, gate
+        self._sweeper = Sweeper(database, lago)
 
     async def refresh(self) -> None:
-        """Read every subscription, unless another bridge is at it; then look again at what was held."""
+        """Read everything that billing needs now, unless another bridge is at it; then look again at what was held.
+
+        That is subscriptions of every status, customers, plans and metrics; then the safety gate looks at the metric,
+        and cards follow subscriptions that ended or began.
+        """
         async with AdvisoryLock(self._database, LockName.LAGO_MIRROR) as lock:
             if not lock.held:
                 return
-            try:
-                rows = [_row(raw) async for raw in self._lago.subscriptions()]
-            except (LagoUnavailable, LagoRefused, KeyError, ValueError) as error:
-                log.warning("lago_mirror_failed", error=type(error).__name__, reason=str(error))
-                async with self._database.unit_of_work() as uow:
-                    await report(uow, Component.LAGO, error=_code(error))
-                return
-            async with self._database.unit_of_work() as uow:
-                changed = await _upsert(uow, rows)
-                await report(uow, Component.LAGO)
-                await report(uow, Component.LAGO_MIRROR)
+            changed = await self._read_needed()
         if changed:
-            log.info("lago_mirror", subscriptions=len(rows), changed=changed)
             await self._ledger.bill_held(older_than_seconds=0)
 
+    async def sweep_due(self) -> None:
+        """Read invoices and wallets, each list when its time has come, unless another bridge is at it."""
+        async with AdvisoryLock(self._database, LockName.LAGO_SWEEPS) as lock:
+            if not lock.held:
+                return
+            try:
+                for sweep in INVOICES:
+                    await self._sweep_if_due(sweep)
+                await self.fetch_fees()
+                if await self._is_due(Component.LAGO_WALLETS, WALLETS_SECONDS):
+                    await self._note(Component.LAGO_WALLETS, await self._sweep_wallets())
+            except (LagoUnavailable, LagoRefused) as error:
+                log.warning("lago_sweep_failed", error=type(error).__name__, reason=str(error))
 
-async def _upsert(uow: UnitOfWork, rows: list[dict[str, Any]]) -> int:
-    changed = 0
-    for begin in range(0, len(rows), CHUNK):
-        statement = insert(LagoSubscription).values(rows[begin : begin + CHUNK])
-        names = [name for name in rows[begin] if name != "lago_id"]
-        differs = func.row(*(getattr(LagoSubscription, name) for name in names)).is_distinct_from(
-            func.row(*(statement.excluded[name] for name in names))
-        )
-        changed += await uow.write(
-            statement.on_conflict_do_update(
-                index_elements=["lago_id"],
-                set_={**{name: statement.excluded[name] for name in names}, "mirrored_at": func.now()},
-                where=differs,
-            )
-        )
-    return changed
+    async def fetch_fees(self) -> None:
+        """Fetch the fees of finalised invoices that are new or have changed.
+
+        Raises:
+            LagoUnavailable: Lago is away; the rest waits for the next pass.
+        """
+        async with self._database.unit_of_work() as uow:
+            waiting = await MirrorRepository(uow).invoices_without_fees(FEES_A_PASS)
+        for lago_id in waiting:
+            try:
+                await self.refetch_invoice(lago_id)
+            except (LagoRefused, NotMirrorable) as error:
+                log.warning("lago_fees_skipped", invoice=lago_id, reason=str(error))
+
+    async def refetch_invoice(self, lago_id: str) -> None:
+        """Ask Lago about one invoice and mirror it, with its fees once it is final.
+
+        Raises:
+            LagoUnavailable, LagoRefused, NotMirrorable: nothing is known.
+        """
+        try:
+            await self._fetch_invoice(lago_id)
+        except LagoNotFound:
+            await self._sweeper.refetch(INVOICE, lago_id, lago_id)
+
+    async def refetch(self, entity: Entity, lago_id: str, key: str) -> None:
+        """Ask Lago about one object and mirror the answer.
+
+        Raises:
+            LagoUnavailable, LagoRefused: nothing is known.
+        """
+        await self._sweeper.refetch(entity, lago_id, key)
+
+    async def refetch_subscriptions(self, customer: str) -> None:
+        """Read all subscriptions of one customer.
+
+        Raises:
+            LagoUnavailable, LagoRefused: nothing is known.
+        """
+        await self._sweeper.run(subscriptions_of(customer))
+
+    async def _read_needed(self) -> bool:
+        changed = False
+        problem: LagoUnavailable | LagoRefused | None = None
+        for sweep in NEEDED_FOR_BILLING:
+            try:
+                swept = await self._sweeper.run(sweep)
+            except LagoUnavailable as away:
+                problem = away
+                break
+            except LagoRefused as refused:
+                problem = problem or refused
+            else:
+                changed = changed or swept.changed > 0 or swept.deleted > 0
+                if sweep.entity is SUBSCRIPTION:
+                    await self._subscriptions_are_complete()
+        if problem is not None:
+            log.warning("lago_mirror_failed", error=type(problem).__name__, reason=str(problem))
+        stopped = await self._gate.check() if self._gate is not None and problem is None else None
+        await self._note(Component.LAGO, error_code(problem) if problem is not None else stopped)
+        return changed
+
+    async def _subscriptions_are_complete(self) -> None:
+        async with self._database.unit_of_work() as uow:
+            await switch_cards(uow)
+            await report(uow, Component.LAGO_MIRROR)
+
+    async def _sweep_if_due(self, sweep: Sweep) -> None:
+        if sweep.component is None or not await self._is_due(sweep.component, sweep.seconds):
+            return
+        try:
+            await self._sweeper.run(sweep)
+        except (LagoUnavailable, LagoRefused) as error:
+            await self._note(sweep.component, error_code(error))
+            raise
+        await self._note(sweep.component, None)
+
+    async def _sweep_wallets(self) -> str | None:
+        """Customer by customer; one whose wallets cannot be read loses none."""
+        async with self._database.unit_of_work() as uow:
+            customers = await MirrorRepository(uow).customers()
+        problem, failed_in_a_row = None, 0
+        for customer in customers:
+            try:
+                await self._sweeper.run(wallets_of(customer))
+            except (LagoUnavailable, LagoRefused) as error:
+                problem, failed_in_a_row = error_code(error), failed_in_a_row + 1
+                log.warning("lago_wallets_skipped", customer=customer, reason=str(error))
+                if failed_in_a_row == GIVE_UP_AFTER:
+                    break
+            else:
+                failed_in_a_row = 0
+        return problem
+
+    async def _fetch_invoice(self, lago_id: str) -> None:
+        async with self._database.unit_of_work() as uow:
+            read_at = await MirrorRepository(uow).moment()
+        raw = await self._lago.invoice(lago_id)
+        row, fees = INVOICE.row(raw), list[Row]()
+        if row["status"] not in FINAL_INVOICE:
+            async with self._database.unit_of_work() as uow:
+                await MirrorRepository(uow).upsert(INVOICE, [row], read_at=read_at)
+            return
+        for fee in wire.objects(raw, "fees"):
+            try:
+                fees.append(FEE.row({**fee, "lago_invoice_id": lago_id}))
+            except NotMirrorable as reason:
+                log.warning("lago_object_skipped", entity=FEE.name, missing=str(reason))
+        async with self._database.unit_of_work() as uow:
+            absent = await MirrorRepository(uow).complete_invoice(row, fees, read_at=read_at)
+        for fee_id, key in absent:
+            await self._sweeper.refetch(FEE, fee_id, key)
+
+    async def _is_due(self, component: Component, seconds: float) -> bool:
+        async with self._database.unit_of_work() as uow:
+            known = (await read(uow)).get(component)
+        if known is None:
+            return True
+        row, now = known
+        last: datetime | None = row.last_success_at
+        return last is None or (now - last).total_seconds() >= seconds
+
+    async def _note(self, component: Component, error: str | None) -> None:
+        async with self._database.unit_of_work() as uow:
+            await report(uow, component, error=error)
 
 
-def _row(raw: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "lago_id": str(raw["lago_id"]),
-        "external_id": str(raw["external_id"]),
-        "external_customer_id": str(raw["external_customer_id"]),
-        "plan_code": str(raw["plan_code"]),
-        "status": str(raw["status"]),
-        "started_at": _time(raw.get("started_at")),
-        "terminated_at": _time(raw.get("terminated_at")),
-    }
-
-
-def _time(text: str | None) -> datetime | None:
-    return None if text is None else datetime.fromisoformat(text)
-
-
-def _code(error: Exception) -> str:
+def error_code(error: LagoUnavailable | LagoRefused) -> str:
+    """What the health page says about a failed call."""
     match error:
-        case LagoUnavailable():
-            return "unreachable"
         case LagoRefused(status=401 | 403):
             return "credentials_refused"
-        case _:
+        case LagoRefused():
             return "unexpected_answer"
+        case _:
+            return "unreachable"

@@ -4,7 +4,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Protocol
 
 import structlog
 
@@ -43,17 +43,27 @@ class _Delivery:
     retry_after: float | None = None
 
 
+class SendingGate(Protocol):
+    """Says whether Lago would count what is sent."""
+
+    async def sending_allowed(self) -> bool:
+        """Whether events may be sent now."""
+        ...
+
+
 class Sender:
     """Sends what the ledger wrote."""
 
-    def __init__(self, database: Database, lago: LagoClient, clock: Clock) -> None:
-        self._database, self._lago, self._clock = database, lago, clock
+    def __init__(self, database: Database, lago: LagoClient, clock: Clock, gate: SendingGate | None = None) -> None:
+        self._database, self._lago, self._clock, self._gate = database, lago, clock, gate
         self._paused_until = 0.0
 
     async def send_due(self) -> None:
         """Send until nothing is due, Lago asks us to wait, or it does not answer several times in a row."""
         lost = 0
         while lost < GIVE_UP_AFTER and time.monotonic() >= self._paused_until:
+            if self._gate is not None and not await self._gate.sending_allowed():
+                return
             async with self._database.unit_of_work() as uow:
                 claimed = await LagoEventRepository(uow).claim(MAX_BATCH)
             if not claimed:

@@ -1,0 +1,109 @@
+"""One session's books: what is sold so far, what must be added now, and who pays for it."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from polaris_common.charging.meters import Reading
+from polaris_common.domain.billing_days import midnights
+from polaris_common.domain.corrections import Correction, Layered, corrections
+from polaris_common.domain.payer import Decision, Held, HoldReason, Never, NeverReason, Pays, SubscriptionValue, decide
+from polaris_common.domain.slicing import Cut, Point, SlicePolicy, cut
+from polaris_common.domain.tag_owner import MappingValue
+from polaris_common.models import ChargingSession, SessionState
+
+
+@dataclass(frozen=True)
+class Addition:
+    """A slice to be added, with who pays for it."""
+
+    cut: Cut
+    layer: int
+    pays: Pays
+
+
+@dataclass
+class SessionBooks:
+    """What is known about one session, and what follows from it."""
+
+    session: ChargingSession
+    slices: Sequence[Layered]
+    readings: Sequence[Reading]
+    owner: MappingValue | None
+    subscriptions: Sequence[SubscriptionValue]
+    lago_mirrored: bool
+    zone: str
+    now: datetime
+    policy: SlicePolicy
+    additions: list[Addition] = field(default_factory=list)
+
+    @property
+    def stop(self) -> Point | None:
+        """The final register, once the session is settled."""
+        session = self.session
+        if session.state != SessionState.SETTLED or session.stopped_at is None or session.stop_wh is None:
+            return None
+        return Point(session.stopped_at, session.stop_wh)
+
+    def decide(self) -> Decision:
+        """Fill ``additions`` as far as somebody pays; the last decision taken says where the session stands."""
+        session, stop = self.session, self.stop
+        if session.state == SessionState.QUARANTINED or session.start_wh is None:
+            return Held(HoldReason.IMPLAUSIBLE)
+        if stop is not None and stop.wh == session.start_wh and not self.slices:
+            return Never(NeverReason.ZERO_ENERGY)
+        begin = self._begin(session.start_wh)
+        decision: Decision = self._payer(begin.at)
+        for each, layer, below in self._wanted(begin, session.start_wh):
+            decision = self._payer(each.usage_at)
+            if not isinstance(decision, Pays):
+                return decision
+            if layer % 2:
+                decision = self._refund(below, decision)
+            self.additions.append(Addition(each, layer, decision))
+        return decision
+
+    def _wanted(self, begin: Point, start_wh: int) -> Iterator[tuple[Cut, int, Layered | None]]:
+        stop = self.stop
+        if stop is not None:
+            for each in corrections(self.slices, start_wh, stop.wh):
+                yield _as_cut(each), each.layer, each.below
+        readings = [Point(reading.sampled_at, reading.wh) for reading in self.readings]
+        for piece in cut(begin, readings, stop, self.policy, self._boundaries(begin, readings, stop)):
+            yield piece, 0, None
+
+    def _begin(self, start_wh: int) -> Point:
+        """The high-water mark of what was ever sliced, or the session's start."""
+        highest = max((each for each in self.slices if each.layer == 0), key=lambda each: each.to_wh, default=None)
+        if highest is None:
+            return Point(self.session.started_at, start_wh)
+        return Point(highest.ended_at, highest.to_wh)
+
+    def _boundaries(self, begin: Point, readings: Sequence[Point], stop: Point | None) -> list[datetime]:
+        end = max((point.at for point in (*readings, *filter(None, [stop]))), default=begin.at)
+        starts = [each.started_at for each in self.subscriptions if each.started_at is not None]
+        return [*midnights(begin.at, end, self.zone), *(each for each in starts if begin.at < each < end)]
+
+    def _payer(self, usage_at: datetime) -> Decision:
+        return decide(self.owner, self.subscriptions, lago_mirrored=self.lago_mirrored, usage_at=usage_at, now=self.now)
+
+    def _refund(self, below: Layered | None, pays: Pays) -> Pays:
+        """Energy is taken back from the subscription that paid, as long as Lago still bills it."""
+        payer = next(
+            (
+                each
+                for each in self.subscriptions
+                if below is not None and each.external_id == below.subscription_external_id and each.status == "active"
+            ),
+            None,
+        )
+        if payer is None or below is None:
+            return pays
+        open_since = payer.open_since(self.now)
+        late = open_since is not None and below.ended_at < open_since
+        return Pays(payer.external_id, self.now if late else below.ended_at, late)
+
+
+def _as_cut(correction: Correction) -> Cut:
+    below = correction.below
+    return Cut(correction.from_wh, correction.to_wh, below.started_at, below.ended_at, final=True)
