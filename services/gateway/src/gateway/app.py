@@ -10,6 +10,7 @@ from gateway.auth import endpoints as auth
 from gateway.dependencies import HookKeys, Resources
 from gateway.health import endpoints as health
 from gateway.health.service import HealthService
+from gateway.lago_webhook import endpoints as lago_webhook
 from gateway.ocpp import endpoints as ocpp
 from gateway.ocpp.announcer import Announcer
 from gateway.ocpp.intake import MeterIntake
@@ -20,6 +21,8 @@ from polaris_common.clock import Clock, SystemClock
 from polaris_common.db import Database
 from polaris_common.http.application import create_application
 from polaris_common.jobs import Jobs
+from polaris_common.lago import LagoClient
+from polaris_common.lago.signatures import WebhookVerifier
 
 
 def create_app(settings: GatewaySettings, *, clock: Clock | None = None) -> FastAPI:
@@ -34,7 +37,7 @@ def create_app(settings: GatewaySettings, *, clock: Clock | None = None) -> Fast
     return create_application(
         "Polaris Express gateway",
         lifespan=lifespan,
-        routers=[ocpp.router, health.router, auth.router, sessions.router],
+        routers=[ocpp.router, lago_webhook.router, health.router, auth.router, sessions.router],
         version=settings.app_version,
         middleware=[Middleware(SurfaceMiddleware, settings=settings)],
     )
@@ -44,6 +47,7 @@ def create_app(settings: GatewaySettings, *, clock: Clock | None = None) -> Fast
 async def _running(settings: GatewaySettings, clock: Clock) -> AsyncIterator[Resources]:
     database = Database(settings, application_name="gateway")
     jobs = Jobs(settings)
+    lago = LagoClient(settings) if settings.lago_api_url and settings.lago_api_key else None
     announcer = Announcer(jobs)
     intake = MeterIntake(database, announcer)
     announcer.start()
@@ -57,9 +61,20 @@ async def _running(settings: GatewaySettings, clock: Clock) -> AsyncIterator[Res
             intake=intake,
             health=HealthService(database, clock),
             hook_keys=HookKeys(settings.pre_authorize_key, settings.meter_values_key),
+            lago_verifier=_lago_verifier(settings, lago),
         )
     finally:
         await intake.stop()
         await announcer.stop()
+        if lago is not None:
+            await lago.close()
         await jobs.close()
         await database.close()
+
+
+def _lago_verifier(settings: GatewaySettings, lago: LagoClient | None) -> WebhookVerifier:
+    secret = settings.lago_webhook_hmac_key
+    return WebhookVerifier(
+        hmac_secret=secret.get_secret_value() if secret else None,
+        public_key=lago.webhook_public_key if lago else None,
+    )

@@ -17,6 +17,7 @@ from polaris_common.http.errors import Forbidden, NotFound, Unauthorized
 from polaris_common.identity.principals import Driver, Operator
 from polaris_common.identity.sessions import SignedIn, cookie_name, resolve_session
 from polaris_common.jobs import Jobs
+from polaris_common.lago.signatures import WebhookVerifier
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class Resources:
     intake: MeterIntake
     health: HealthService
     hook_keys: HookKeys
+    lago_verifier: WebhookVerifier
 
 
 def resources(request: Request) -> Resources:

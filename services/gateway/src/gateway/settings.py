@@ -5,10 +5,20 @@ from urllib.parse import urlsplit
 
 from pydantic import AliasChoices, Field, model_validator
 
-from polaris_common.settings import DatabaseSettings, HookSettings, IdentitySettings, RedisSettings, Settings
+from polaris_common.settings import (
+    DatabaseSettings,
+    HookSettings,
+    IdentitySettings,
+    LagoSettings,
+    LagoWebhookSettings,
+    RedisSettings,
+    Settings,
+)
 
 
-class GatewaySettings(Settings, DatabaseSettings, RedisSettings, HookSettings, IdentitySettings):
+class GatewaySettings(
+    Settings, DatabaseSettings, RedisSettings, HookSettings, LagoSettings, LagoWebhookSettings, IdentitySettings
+):
     """The gateway's configuration."""
 
     host: str = Field(default="0.0.0.0", validation_alias=AliasChoices("GATEWAY_HOST"))  # noqa: S104 - in a container

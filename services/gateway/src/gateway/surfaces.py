@@ -28,8 +28,8 @@ class OriginMismatch(Forbidden):
     code, message = "origin_mismatch", "This request does not come from one of our pages."
 
 
-HOOKS = "/api/ocpp"
-"""Called by SteVe with a signature over the body: on any host, without cookies, without an origin."""
+HOOKS = ("/api/ocpp", "/api/webhook")
+"""Called by SteVe and Lago with a signature over the body: on any host, without cookies, without an origin."""
 
 ON_ANY_HOST = frozenset({"/api/health", "/healthz", "/livez", "/readyz"})
 """Called by containers and load balancers by an internal name."""
@@ -76,8 +76,8 @@ class SurfaceMiddleware:
 
 
 def is_hook(path: str) -> bool:
-    """Whether ``path`` belongs to the SteVe hooks."""
-    return path == HOOKS or path.startswith(HOOKS + "/")
+    """Whether ``path`` belongs to the signed hooks of SteVe or Lago."""
+    return any(path == hook or path.startswith(f"{hook}/") for hook in HOOKS)
 
 
 def host_name(host: str) -> str:

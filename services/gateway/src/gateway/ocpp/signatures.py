@@ -6,7 +6,8 @@ import re
 
 from starlette.requests import Request
 
-from polaris_common.http.errors import BodyTooLarge, Unauthorized
+from polaris_common.http.bodies import read_body
+from polaris_common.http.errors import Unauthorized
 
 MAX_BODY_BYTES = 64 * 1024
 
@@ -20,23 +21,10 @@ async def signed_body(request: Request, key: bytes | None) -> bytes:
         BodyTooLarge: more than 64 KiB.
         Unauthorized: no key is configured, or the signature is missing, malformed or wrong.
     """
-    body = await _read(request)
+    body = await read_body(request, limit=MAX_BODY_BYTES)
     given = request.headers.get("x-signature", "")
     if key is None or not _HEX_SHA256.fullmatch(given):
         raise Unauthorized("The signature is missing or wrong.")
     if not hmac.compare_digest(hmac.digest(key, body, hashlib.sha256), bytes.fromhex(given)):
         raise Unauthorized("The signature is missing or wrong.")
     return body
-
-
-async def _read(request: Request) -> bytes:
-    announced = request.headers.get("content-length", "")
-    if announced.isdecimal() and int(announced[:20]) > MAX_BODY_BYTES:
-        raise BodyTooLarge
-    parts, size = [], 0
-    async for part in request.stream():
-        size += len(part)
-        if size > MAX_BODY_BYTES:
-            raise BodyTooLarge
-        parts.append(part)
-    return b"".join(parts)
