@@ -23,6 +23,7 @@ CUSTOMER_URL = "https://polaris.test"
 PASSWORD = "correct horse battery"
 PRE_AUTHORIZE_KEY = "pre-authorize-key-of-32-characters!!"
 METER_VALUES_KEY = "meter-values-key-of-32-characters!!!"
+LAGO_WEBHOOK_KEY = "key-of-the-lago-organization"
 START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
 
@@ -37,6 +38,7 @@ def gateway_environment(database_url: str, redis_url: str) -> dict[str, str]:
         "COOKIE_DOMAIN": ".polaris.test",
         "STEVE_PREAUTH_HMAC_KEY": PRE_AUTHORIZE_KEY,
         "STEVE_METERVALUE_HMAC_KEY": METER_VALUES_KEY,
+        "LAGO_WEBHOOK_HMAC_KEY": LAGO_WEBHOOK_KEY,
     }
 
 

@@ -13,7 +13,11 @@ from sqlalchemy import text
 
 from billing_bridge.ledger.service import Ledger
 from billing_bridge.mirror.service import Mirror
+from billing_bridge.provisioning.service import CustomerAccounts
+from billing_bridge.reconciliation.service import Reconciliation
+from billing_bridge.safety.service import SafetyGate
 from billing_bridge.sender.service import Sender
+from billing_bridge.webhooks.service import WebhookInbox
 from polaris_common.charging.meters import MeterRepository
 from polaris_common.charging.samples import MeterValues, Sample
 from polaris_common.clock import SystemClock
@@ -25,6 +29,7 @@ from polaris_common.lago import LagoClient
 from polaris_common.models import TagMapping, User
 from polaris_common.settings import LagoSettings, RedisSettings, SteveSettings
 from polaris_common.steve import SteveClient
+from polaris_sim.clock import SimClock
 from polaris_sim.lago import EventStore, LagoConfig, LagoSimulator
 from polaris_sim.lago import create_app as lago_app
 from polaris_sim.steve import Profile, SteveConfig, SteveSimulator
@@ -59,6 +64,10 @@ class World:
     ledger: Ledger
     sender: Sender
     mirror: Mirror
+    inbox: WebhookInbox
+    accounts: CustomerAccounts
+    gate: SafetyGate
+    reconciliation: Reconciliation
     _drivers: int = field(default=0)
     _register: int = field(default=100_000)
 
@@ -178,11 +187,21 @@ async def build_world(
 ) -> AsyncIterator[World]:
     """A city with nobody in it."""
     steve = SteveSimulator(SteveConfig(profile=profile, api_password="steve-password"))
-    lago = LagoSimulator(LagoConfig(api_key="lago-key", store=store))
+    lago = LagoSimulator(LagoConfig(api_key="lago-key", store=store, clock=SimClock(NOON, speed=0)))
     lago.seed(
         {
             "billable_metrics": [{"name": "kWh", "code": METRIC, "aggregation_type": "sum_agg", "field_name": "value"}],
-            "plans": [{"name": "Standard", "code": "standard", "interval": "monthly", "amount_cents": 0}],
+            "plans": [
+                {
+                    "name": "Standard",
+                    "code": "standard",
+                    "interval": "monthly",
+                    "amount_cents": 0,
+                    "charges": [
+                        {"billable_metric_code": METRIC, "charge_model": "standard", "properties": {"amount": "0.3"}}
+                    ],
+                }
+            ],
         }
     )
     steve_client = SteveClient(
@@ -196,6 +215,7 @@ async def build_world(
         transport=httpx.ASGITransport(lago_app(lago)),
     )
     jobs = Jobs(redis)
+    gate = SafetyGate(database, lago_client, METRIC)
     transactions = TransactionSync(database, steve_client, jobs)
     ledger = Ledger(database, jobs, policy=SlicePolicy(), metric_code=METRIC)
     yield World(
@@ -203,10 +223,14 @@ async def build_world(
         steve=steve,
         lago=lago,
         transactions=transactions,
-        runs=SyncRuns(database, steve_client, transactions, interval_seconds=900),
+        runs=SyncRuns(database, steve_client, transactions),
         ledger=ledger,
-        sender=Sender(database, lago_client, SystemClock()),
-        mirror=Mirror(database, lago_client, ledger),
+        sender=Sender(database, lago_client, SystemClock(), gate),
+        mirror=(mirror := Mirror(database, lago_client, ledger, gate)),
+        inbox=WebhookInbox(database, mirror, gate),
+        accounts=CustomerAccounts(database, lago_client),
+        gate=gate,
+        reconciliation=Reconciliation(database, lago_client, metric_code=METRIC),
     )
     await steve_client.close()
     await lago_client.close()

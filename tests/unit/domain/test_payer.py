@@ -1,19 +1,41 @@
-"""Who pays, and why not."""
+"""Who pays, in which period, and why not."""
+
+from datetime import UTC, datetime, timedelta
 
 from polaris_common.domain.payer import Decision, Held, HoldReason, Never, NeverReason, Pays, SubscriptionValue, decide
 from polaris_common.domain.tag_owner import MappingValue
+
+NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
+MARCH, APRIL = datetime(2026, 3, 1, tzinfo=UTC), datetime(2026, 4, 1, tzinfo=UTC)
 
 
 def _owner(*, subscription: str | None = None, tier: str = "standard") -> MappingValue:
     return MappingValue(1, True, None, "customer", subscription, tier)
 
 
-def _sub(external_id: str, customer: str = "customer", status: str = "active") -> SubscriptionValue:
-    return SubscriptionValue(external_id, customer, status)
+def _sub(
+    external_id: str, customer: str = "customer", status: str = "active", *, charges_energy: bool | None = True
+) -> SubscriptionValue:
+    return SubscriptionValue(
+        external_id,
+        customer,
+        status,
+        started_at=MARCH - timedelta(days=300),
+        period_started_at=MARCH,
+        period_ending_at=APRIL,
+        mirrored_at=NOW - timedelta(minutes=1),
+        charges_energy=charges_energy,
+    )
 
 
-def _decide(owner: MappingValue | None, *subscriptions: SubscriptionValue, mirrored: bool = True) -> Decision:
-    return decide(owner, subscriptions, lago_mirrored=mirrored)
+def _decide(
+    owner: MappingValue | None,
+    *subscriptions: SubscriptionValue,
+    mirrored: bool = True,
+    usage_at: datetime = NOW,
+    now: datetime = NOW,
+) -> Decision:
+    return decide(owner, subscriptions, lago_mirrored=mirrored, usage_at=usage_at, now=now)
 
 
 def test_a_tag_that_nobody_owns_waits_for_a_mapping() -> None:
@@ -21,11 +43,11 @@ def test_a_tag_that_nobody_owns_waits_for_a_mapping() -> None:
 
 
 def test_the_customers_active_subscription_pays() -> None:
-    assert _decide(_owner(), _sub("old", status="terminated"), _sub("b"), _sub("x", "other")) == Pays("b")
+    assert _decide(_owner(), _sub("old", status="terminated"), _sub("b"), _sub("x", "other")) == Pays("b", NOW, False)
 
 
 def test_the_subscription_a_mapping_names_pays_and_no_other() -> None:
-    assert _decide(_owner(subscription="b"), _sub("a"), _sub("b")) == Pays("b")
+    assert _decide(_owner(subscription="b"), _sub("a"), _sub("b")) == Pays("b", NOW, False)
     assert _decide(_owner(subscription="b"), _sub("a"), _sub("b", status="terminated")) == Held(
         HoldReason.NO_SUBSCRIPTION
     )
@@ -43,5 +65,34 @@ def test_a_comped_card_is_never_billed() -> None:
     assert _decide(_owner(tier="comped"), _sub("a")) == Never(NeverReason.COMPED)
 
 
+def test_a_plan_without_a_charge_for_energy_is_flat_rate_even_if_the_mapping_names_its_subscription() -> None:
+    flat = _sub("flat", charges_energy=False)
+    assert _decide(_owner(), flat) == Never(NeverReason.FLAT_RATE)
+    assert _decide(_owner(subscription="flat"), flat) == Never(NeverReason.FLAT_RATE)
+    assert _decide(_owner(), flat, _sub("metered")) == Pays("metered", NOW, False)
+
+
+def test_a_plan_we_do_not_know_yet_is_not_taken_for_flat_rate() -> None:
+    assert _decide(_owner(), _sub("a", charges_energy=None)) == Held(HoldReason.LAGO_NOT_MIRRORED)
+
+
 def test_the_choice_among_several_subscriptions_does_not_depend_on_their_order() -> None:
-    assert _decide(_owner(), _sub("b"), _sub("a")) == _decide(_owner(), _sub("a"), _sub("b")) == Pays("a")
+    assert _decide(_owner(), _sub("b"), _sub("a")) == _decide(_owner(), _sub("a"), _sub("b")) == Pays("a", NOW, False)
+
+
+def test_energy_of_the_running_period_keeps_its_own_time() -> None:
+    assert _decide(_owner(), _sub("a"), usage_at=MARCH) == Pays("a", MARCH, False)
+
+
+def test_energy_of_a_closed_period_is_stamped_into_the_open_one() -> None:
+    assert _decide(_owner(), _sub("a"), usage_at=MARCH - timedelta(milliseconds=1)) == Pays("a", NOW, True)
+
+
+def test_a_period_that_ended_since_lago_last_told_us_counts_as_closed() -> None:
+    later = APRIL + timedelta(hours=1)
+    assert _decide(_owner(), _sub("a"), usage_at=APRIL - timedelta(hours=1), now=later) == Pays("a", later, True)
+    assert _decide(_owner(), _sub("a"), usage_at=APRIL, now=later) == Pays("a", APRIL, False)
+
+
+def test_energy_from_before_the_subscription_is_late() -> None:
+    assert _decide(_owner(), _sub("a"), usage_at=MARCH - timedelta(days=400)) == Pays("a", NOW, True)

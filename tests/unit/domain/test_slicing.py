@@ -55,6 +55,20 @@ def test_nothing_is_cut_when_nothing_was_charged() -> None:
     assert cut(_at(0, 500), [_at(15, 500)], _at(30, 500), POLICY) == []
 
 
+def test_a_boundary_splits_the_energy_between_the_readings_around_it() -> None:
+    midnight = _at(20, 0).at
+    cuts = cut(_at(0, 0), [_at(10, 1_000), _at(30, 3_001)], _at(60, 4_000), POLICY, [midnight])
+    assert _ranges(cuts) == [(0, 2_000, False), (2_000, 4_000, True)]
+    assert cuts[0].ended_at == cuts[1].started_at == midnight
+    assert cuts[0].usage_at == midnight - timedelta(milliseconds=1)
+
+
+def test_a_boundary_without_energy_before_it_makes_no_slice_but_is_not_straddled() -> None:
+    midnight = _at(20, 0).at
+    cuts = cut(_at(0, 500), [_at(20, 500)], _at(60, 4_000), POLICY, [midnight])
+    assert all(each.started_at >= midnight or each.ended_at <= midnight for each in cuts)
+
+
 readings = st.lists(
     st.builds(_at, st.floats(min_value=-60, max_value=600), st.integers(min_value=0, max_value=60_000)), max_size=40
 )
@@ -63,11 +77,13 @@ readings = st.lists(
 @given(readings, st.integers(min_value=0, max_value=50_000))
 def test_slices_are_contiguous_and_add_up_to_the_stop_value_for_any_readings(points: list[Point], energy: int) -> None:
     ordered = sorted(points, key=lambda point: point.at)
-    cuts = cut(_at(0, 1_000), ordered, _at(300, 1_000 + energy), POLICY)
+    boundaries = [_at(60, 0).at, _at(240, 0).at]
+    cuts = cut(_at(0, 1_000), ordered, _at(300, 1_000 + energy), POLICY, boundaries)
     edges = [1_000, *(each.to_wh for each in cuts)]
     assert [each.from_wh for each in cuts] == edges[:-1]
     assert edges[-1] == 1_000 + energy
     assert all(each.ended_at >= each.started_at for each in cuts)
+    assert not any(each.started_at < boundary < each.ended_at for each in cuts for boundary in boundaries)
 
 
 @given(readings, st.integers(min_value=0, max_value=40), st.integers(min_value=50_000, max_value=90_000))

@@ -56,6 +56,38 @@ def replay(
     _leave(lambda: run_replay(options))
 
 
+billing_app = typer.Typer(help="The energy books.", no_args_is_help=True)
+session_app = typer.Typer(help="One charging session.", no_args_is_help=True)
+app.add_typer(billing_app, name="billing")
+app.add_typer(session_app, name="session")
+
+
+@billing_app.callback()
+def _billing_commands() -> None:
+    """The energy books."""
+
+
+@billing_app.command()
+def verify() -> None:
+    """Compare meters, ledger, delivered events and Lago; status 1 on any difference."""
+    from polaris_cli.billing.command import verify as run  # noqa: PLC0415
+
+    _leave(run)
+
+
+@session_app.callback()
+def _session_commands() -> None:
+    """One charging session."""
+
+
+@session_app.command()
+def explain(session_id: Annotated[int, typer.Argument(help="The session's id.")]) -> None:
+    """Print readings, slices, events, answers and reasons behind a session's bill."""
+    from polaris_cli.billing.command import explain as run  # noqa: PLC0415
+
+    _leave(lambda: run(session_id))
+
+
 def _leave(command: Callable[[], int]) -> None:
     """Leave with the command's status; a problem is one sentence on stderr."""
     try:

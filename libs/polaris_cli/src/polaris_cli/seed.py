@@ -108,7 +108,7 @@ async def seed_lago(
 ) -> None:
     """Add the metric, a plan per kWh, and a customer with a subscription since ``since`` for each driver."""
     drivers = [person for person in people if person.customer is not None]
-    metric = {"code": metric_code, "name": "Charging", "aggregation_type": "sum_agg", "field_name": "kwh"}
+    metric = {"code": metric_code, "name": "Charging", "aggregation_type": "sum_agg", "field_name": "value"}
     charge = {"billable_metric_code": metric_code, "charge_model": "standard", "properties": {"amount": "0.39"}}
     plan = {
         "code": PLAN,

@@ -1,6 +1,7 @@
 """Runs the simulators of SteVe, Lago and the e-mail Worker in one process.
 
-SteVe and Lago share one clock. The Worker has its own, because it compares it with the time a mail was signed.
+SteVe and Lago share one clock, unless Lago's is frozen. The Worker has its own, because it compares it with the time a
+mail was signed.
 
 Quiet: nothing is printed but errors. SIGTERM and SIGINT stop it; a taken port ends it with exit code 2.
 Secrets come from ``SIM_*`` environment variables or, visible in ``ps``, from arguments.
@@ -15,6 +16,7 @@ import socket
 import sys
 from collections.abc import Awaitable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 
 import uvicorn
 import uvloop
@@ -51,6 +53,7 @@ class RunnerOptions:
     email_port: int | None
     profile: Profile
     lago_store: lago.EventStore
+    lago_frozen_at: datetime | None
     steve_user: str
     gateway_url: str | None
     hooks: bool
@@ -74,6 +77,9 @@ def read_options(arguments: Sequence[str], environment: Mapping[str, str]) -> Ru
     parser.add_argument("--profile", type=Profile, choices=list(Profile), default=Profile.V3_12_FORK)
     parser.add_argument(
         "--lago-store", type=lago.EventStore, choices=list(lago.EventStore), default=lago.EventStore.POSTGRES
+    )
+    parser.add_argument(
+        "--lago-frozen-at", type=_moment, help="Lago's clock stands still at this time, so that old data is not late"
     )
     parser.add_argument("--steve-user", default=SteveConfig.username)
     parser.add_argument("--gateway-url", help="where SteVe's hooks and Lago's webhooks go")
@@ -119,13 +125,18 @@ def steve_simulator(options: RunnerOptions, clock: SimClock) -> SteveSimulator:
     return SteveSimulator(config)
 
 
+def _moment(text: str) -> datetime:
+    moment = datetime.fromisoformat(text)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
 def lago_simulator(options: RunnerOptions, clock: SimClock) -> lago.LagoSimulator:
     """Lago, with a webhook endpoint at the gateway if there are a gateway and a key."""
     wants_webhooks = options.gateway_url and options.hooks and options.lago_webhook_key
     config = lago.LagoConfig(
         api_key=options.lago_key,
         store=options.lago_store,
-        clock=clock,
+        clock=SimClock(options.lago_frozen_at, speed=0) if options.lago_frozen_at else clock,
         webhook_url=f"{options.gateway_url}/api/webhook/lago" if wants_webhooks else None,
         webhook_secret=options.lago_webhook_key,
         seed=options.seed,

@@ -105,7 +105,14 @@ class _Replay:
             display.plan(actions=len(self._script.actions), sessions=len(sessions), wh=total)
             hooks = ["--gateway-url", local_url(platform.ports.gateway)] if self._options.hooks else ["--no-hooks"]
             platform.start_simulators(
-                "--profile", self._options.profile, "--lago-store", self._options.lago_store, *hooks
+                "--profile",
+                self._options.profile,
+                "--lago-store",
+                self._options.lago_store,
+                # The data is years old. Lago lives in its time, so that its billing periods are still open.
+                "--lago-frozen-at",
+                self._script.first_moment.isoformat(),
+                *hooks,
             )
             servers = stack.enter_context(running_servers(self._folder, supervisor))
             stack.callback(supervisor.stop)

@@ -1,0 +1,1 @@
+"""``polaris billing`` and ``polaris session``: the books, for people."""

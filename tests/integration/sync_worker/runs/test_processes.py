@@ -1,0 +1,144 @@
+"""Workers as real processes: started twice, killed, rung, misconfigured."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+
+import pytest
+from tests.support.site import Site
+from tests.support.worker_processes import served, workers
+
+from polaris_common.domain.cadence import Tier
+
+TAKE_OVER_SECONDS = 5
+_BACKENDS = "SELECT count(*) AS n FROM pg_stat_activity WHERE application_name = 'polaris-sync-worker'"
+
+
+async def until(condition: Callable[[], Awaitable[bool]], *, seconds: float = 20) -> float:
+    """Look again and again until it is so; how long that took."""
+    began = time.monotonic()
+    while not await condition():
+        assert time.monotonic() - began < seconds, "it never happened"
+        await asyncio.sleep(0.05)
+    return time.monotonic() - began
+
+
+async def _runs(site: Site) -> list[tuple[str, str | None]]:
+    return [(row.status, row.error) for row in await site.rows("SELECT status, error FROM sync_runs ORDER BY id")]
+
+
+async def _completed(site: Site, number: int) -> bool:
+    return sum(status == "completed" for status, _ in await _runs(site)) >= number
+
+
+async def _backends(site: Site) -> int:
+    return int((await site.row(_BACKENDS)).n)
+
+
+async def test_a_second_worker_leaves_a_run_alone_until_its_worker_is_killed_and_then_takes_over_within_seconds(
+    site: Site, database_url: str, redis_url: str
+) -> None:
+    transaction = await site.charge()
+    stalled, go_on = asyncio.Event(), asyncio.Event()
+
+    async def stall(path: str) -> None:
+        if path == "/ocppTags":
+            stalled.set()
+            await go_on.wait()
+
+    site.requests.before = stall
+    async with served(site.requests) as steve:
+        environment = {"database_url": database_url, "redis_url": redis_url, "steve": steve}
+        async with workers(1, **environment) as (first,):
+            await asyncio.wait_for(stalled.wait(), 20)
+            alone = await _backends(site)
+            async with workers(1, **environment):
+                await until(lambda: _more_than(site, alone))
+                assert await _runs(site) == [("running", None)]
+                first.kill()
+                assert await until(lambda: _failed_first(site)) < TAKE_OVER_SECONDS
+                go_on.set()
+                await until(lambda: _completed(site, 1))
+    assert (await _runs(site))[0] == ("failed", "worker_died")
+    assert await site.state(transaction) == ("settled", None)
+
+
+async def _more_than(site: Site, backends: int) -> bool:
+    return await _backends(site) > backends
+
+
+async def _failed_first(site: Site) -> bool:
+    return (await _runs(site))[0][0] == "failed"
+
+
+async def test_two_workers_started_together_make_one_run(site: Site, database_url: str, redis_url: str) -> None:
+    await site.charge()
+    async with (
+        served(site.requests) as steve,
+        workers(2, database_url=database_url, redis_url=redis_url, steve=steve, sync_live_poll_seconds="1") as pair,
+    ):
+        await until(lambda: _completed(site, 1))
+        later = await site.charge(box="CP-2")
+        await until(lambda: _is_known(site, later))
+        assert await _runs(site) == [("completed", None)]
+        assert [await worker.stop() for worker in pair] == [0, 0]
+
+
+async def _is_known(site: Site, transaction: int) -> bool:
+    query = "SELECT count(*) AS n FROM charging_sessions WHERE steve_transaction_id = :id"
+    return bool((await site.row(query, id=transaction)).n)
+
+
+async def test_a_trigger_and_a_pin_reach_a_running_worker_at_once_by_job_and_soon_without(
+    site: Site, database_url: str, redis_url: str
+) -> None:
+    async with (
+        served(site.requests) as steve,
+        workers(1, database_url=database_url, redis_url=redis_url, steve=steve),
+    ):
+        await until(lambda: _completed(site, 1))
+        await site.trigger()
+        await site.jobs.sync_run()
+        assert await until(lambda: _completed(site, 2)) < TAKE_OVER_SECONDS
+
+        await site.execute("UPDATE sync_runs SET completed_at = now() - interval '20 minutes'")
+        await site.execute("UPDATE sync_schedule SET tier = 'dormant'")
+        await site.pin(Tier.ACTIVE)
+        assert await until(lambda: _completed(site, 3)) < TAKE_OVER_SECONDS
+
+
+async def test_a_hook_signal_makes_a_worker_look_at_once_although_it_does_not_poll(
+    site: Site, database_url: str, redis_url: str
+) -> None:
+    async with (
+        served(site.requests) as steve,
+        workers(1, database_url=database_url, redis_url=redis_url, steve=steve, sync_live_poll_seconds="0"),
+    ):
+        await until(lambda: _completed(site, 1))
+        transaction = await site.start()
+        await site.jobs.live_poll()
+        assert await until(lambda: _is_known(site, transaction)) < TAKE_OVER_SECONDS
+
+
+async def test_a_worker_told_to_run_on_startup_does(site: Site, database_url: str, redis_url: str) -> None:
+    await site.in_operation()
+    async with (
+        served(site.requests) as steve,
+        workers(1, database_url=database_url, redis_url=redis_url, steve=steve, sync_on_startup="true"),
+    ):
+        await until(lambda: _completed(site, 2))
+    assert (await site.row("SELECT trigger FROM sync_runs ORDER BY id DESC LIMIT 1")).trigger == "startup"
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"), [("SYNC_CRON_SCHEDULE", "every now and then"), ("SYNC_IDLE_HYSTERESIS_TICKS", "0")]
+)
+async def test_y18_an_unusable_setting_stops_the_worker_at_start_and_names_the_variable(
+    database_url: str, redis_url: str, variable: str, value: str
+) -> None:
+    settings = {variable: value}
+    async with workers(1, database_url=database_url, redis_url=redis_url, steve="http://steve.test", **settings) as (
+        worker,
+    ):
+        code, said = await worker.ended()
+    assert (code, variable in said) == (2, True)
