@@ -1,5 +1,7 @@
 """The schema that migrations make."""
 
+import uuid
+
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
@@ -7,9 +9,11 @@ from sqlalchemy import text
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import IntegrityError
 
+from polaris_cli.embedded import EmbeddedPostgres
 from polaris_common.db import Database
 from polaris_common.migrations.runner import upgrade
 from polaris_common.models import Base
+from polaris_common.settings import DatabaseSettings
 
 
 def _differences(connection: Connection) -> list[str]:
@@ -36,6 +40,33 @@ async def test_upgrading_twice_changes_nothing(database: Database) -> None:
     await upgrade(database)
     async with database.engine.connect() as connection:
         assert await connection.run_sync(_differences) == []
+
+
+async def test_a_populated_database_of_the_first_schema_keeps_everything(postgres: EmbeddedPostgres) -> None:
+    name = f"populated_{uuid.uuid4().hex[:12]}"
+    database = Database(DatabaseSettings(database_url=postgres.create_database(name)), application_name="test")
+    try:
+        await upgrade(database, "0001")
+        await _session_with_slice(database)
+        async with database.unit_of_work() as uow:
+            await uow.execute(text("INSERT INTO tag_mappings (id_tag, display_name) VALUES ('TAG', 'Ann')"))
+            await uow.execute(
+                text(
+                    "INSERT INTO lago_subscriptions (lago_id, external_id, external_customer_id, plan_code, status)"
+                    " VALUES ('l', 'sub', 'customer', 'plan', 'active')"
+                )
+            )
+        await upgrade(database)
+        async with database.unit_of_work() as uow:
+            piece = (await uow.execute(text("SELECT from_wh, to_wh, layer, late FROM energy_slices"))).one()
+            mapping = (await uow.execute(text("SELECT display_name, is_active FROM tag_mappings"))).one()
+            subscription = (await uow.execute(text("SELECT external_id, payload FROM lago_subscriptions"))).one()
+        assert tuple(piece) == (100, 600, 0, False)
+        assert tuple(mapping) == ("Ann", True)
+        assert tuple(subscription) == ("sub", {})
+    finally:
+        await database.close()
+        postgres.drop_database(name)
 
 
 async def _session_with_slice(database: Database) -> None:
