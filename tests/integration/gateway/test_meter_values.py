@@ -36,7 +36,7 @@ def _values(transaction: int, wh: str = "1500", **changes: Any) -> MeterValues:
 @asynccontextmanager
 async def _intake(settings: GatewaySettings, database: Database, **limits: int) -> AsyncIterator[MeterIntake]:
     jobs = Jobs(settings)
-    intake = MeterIntake(database, Announcer(jobs), **limits)
+    intake = MeterIntake(database, Announcer(jobs, database), **limits)
     intake.start()
     yield intake
     await intake.stop()

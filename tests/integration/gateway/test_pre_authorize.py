@@ -6,6 +6,7 @@ import time
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 from tests.support.gateway import METER_VALUES_KEY, PRE_AUTHORIZE_KEY, GatewayWorld, meter_values, sign
 
 from polaris_common.jobs import Queue
@@ -40,6 +41,25 @@ async def test_an_authorize_makes_nobody_look(world: GatewayWorld) -> None:
     await asyncio.sleep(0.2)
 
     assert await world.app.state.resources.jobs.redis.zcard(Queue.SYNC_WORKER) == 0
+
+
+async def test_a_tap_makes_a_dormant_charge_box_active_at_once(world: GatewayWorld) -> None:
+    async with world.database.unit_of_work() as uow:
+        await uow.execute(text("INSERT INTO charger_cadence (charge_box_id, tier) VALUES ('CP-1', 'dormant')"))
+
+    await world.hook("pre-authorize", TAP)
+
+    async def tier() -> str:
+        async with world.database.unit_of_work() as uow:
+            return str((await uow.execute(text("SELECT tier FROM charger_cadence"))).scalar_one())
+
+    tiers = []
+    for _ in range(250):
+        tiers.append(await tier())
+        if tiers[-1] == "active":
+            break
+        await asyncio.sleep(0.02)
+    assert tiers[-1] == "active"
 
 
 async def test_a_lost_redis_delays_no_answer(world: GatewayWorld, monkeypatch: pytest.MonkeyPatch) -> None:

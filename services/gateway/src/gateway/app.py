@@ -48,7 +48,7 @@ async def _running(settings: GatewaySettings, clock: Clock) -> AsyncIterator[Res
     database = Database(settings, application_name="gateway")
     jobs = Jobs(settings)
     lago = LagoClient(settings) if settings.lago_api_url and settings.lago_api_key else None
-    announcer = Announcer(jobs)
+    announcer = Announcer(jobs, database)
     intake = MeterIntake(database, announcer)
     announcer.start()
     intake.start()

@@ -26,6 +26,7 @@ async def pre_authorize(request: Request) -> Response:
     process = resources(request)
     tap = parse_tap(await signed_body(request, process.hook_keys.pre_authorize))
     override = await decide(tap)
+    process.announcer.heard_from(tap.charge_box_id)
     if tap.is_start:
         process.announcer.transactions_changed()
     return JSONResponse({"override": override})
