@@ -21,6 +21,8 @@ def postgres() -> Iterator[EmbeddedPostgres]:
     """The run's PostgreSQL. Not in pytest's own folder: another run at the same time may clear that away."""
     with tempfile.TemporaryDirectory(prefix="polaris-test-pg-") as folder:
         server = EmbeddedPostgres(Path(folder) / "data")
+        # No test pulls the plug of the machine; what a killed process must not lose is safe without fsync.
+        server.configure(fsync="off", full_page_writes="off")
         yield server
         server.stop()
 

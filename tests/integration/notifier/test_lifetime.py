@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+from collections.abc import Callable
 from typing import Any
 
 import httpx
@@ -111,12 +112,16 @@ class _SlowReader:
         await self._reader.readuntil(b"\r\n\r\n")
 
     async def read(self, last_seq: int) -> list[Received]:
+        received = await self.read_until(lambda event: event.id == last_seq)
+        self._writer.close()
+        return received
+
+    async def read_until(self, is_last: Callable[[Received], bool]) -> list[Received]:
         received: list[Received] = []
         async with asyncio.timeout(10):
-            while not received or received[-1].id != last_seq:
+            while not any(map(is_last, received)):
                 size = int(await self._reader.readuntil(b"\r\n"), 16)
                 received += self._parser.feed((await self._reader.readexactly(size + 2))[:-2])
-        self._writer.close()
         return [event for event in received if event.event != "heartbeat"]
 
 
@@ -152,17 +157,17 @@ async def test_a_slow_reader_is_told_when_the_log_no_longer_has_what_it_missed(w
     await world.execute("DELETE FROM domain_events WHERE seq <= 39")
     await world.emit(_large(driver, 41))
 
-    reading = asyncio.create_task(reader.read(43))
+    received = await reader.read_until(lambda event: event.event == "resync")
     await world.emit(_large(driver, 42))
     await world.emit(_large(driver, 43))
-    received = await reading
+    received += await reader.read(43)
 
-    told = [event.event for event in received].index("resync")
-    assert (received[told].id, received[told].data) == (None, {"reason": "slow_reader"})
-    assert [event.event for event in received].count("resync") == 1
-    before, after = [event.id for event in received[:told]], [event.id or 0 for event in received[told + 1 :]]
-    assert before == list(range(1, told + 1))
-    assert after == list(range(after[0], 44))
+    position = [event.event for event in received].index("resync")
+    before, told, after = received[:position], received[position], received[position + 1 :]
+    assert (told.id, told.data) == (None, {"reason": "slow_reader"})
+    assert [event.id for event in before] == list(range(1, len(before) + 1))
+    assert [event.event for event in after] == ["session.stopped"] * len(after)
+    assert [event.id for event in after] == list(range(44 - len(after), 44))
 
 
 async def test_a_client_that_leaves_is_forgotten(world: StreamWorld) -> None:

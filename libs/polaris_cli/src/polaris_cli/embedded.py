@@ -53,6 +53,12 @@ class EmbeddedPostgres:
         """The address of one database."""
         return self._base.format(database)
 
+    def configure(self, **settings: str) -> None:
+        """Change server settings that need no restart."""
+        for name, value in settings.items():
+            self._server.psql(f"ALTER SYSTEM SET {name} = '{value}';")
+        self._server.psql("SELECT pg_reload_conf();")
+
     def create_database(self, name: str, *, template: str = "template1") -> str:
         """Make an empty database (or a copy of ``template``) and return its address."""
         self._server.psql(f'CREATE DATABASE "{name}" TEMPLATE "{template}";')
