@@ -6,6 +6,7 @@ Both listen on Unix sockets only and keep their files under one folder.
 import json
 import logging
 import os
+import socket
 import subprocess
 import tempfile
 import time
@@ -139,10 +140,19 @@ class EmbeddedRedis:
             [str(executable), *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
         )
         deadline = time.monotonic() + START_TIMEOUT_SECONDS
-        while not self._socket.exists():
+        while not self._accepts():
             if self._process.poll() is not None or time.monotonic() > deadline:
                 raise EmbeddedError("The embedded Redis did not start")
             time.sleep(0.01)
+
+    def _accepts(self) -> bool:
+        """Whether somebody listens: the socket's file is there a moment earlier."""
+        with socket.socket(socket.AF_UNIX) as probe:
+            try:
+                probe.connect(str(self._socket))
+            except OSError:
+                return False
+        return True
 
     def stop(self) -> None:
         """Stop the server; its data is gone."""
