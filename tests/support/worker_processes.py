@@ -1,11 +1,12 @@
-"""Real sync-worker processes against a served SteVe."""
+"""Real worker processes against served simulators."""
 
 import asyncio
 import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import uvicorn
@@ -40,7 +41,7 @@ async def served(app: ASGIApp) -> AsyncIterator[str]:
 
 
 class WorkerProcess:
-    """One ``python -m sync_worker``."""
+    """One ``python -m sync_worker``, or of another service."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
@@ -69,9 +70,15 @@ class WorkerProcess:
 
 @asynccontextmanager
 async def workers(
-    count: int, *, database_url: str, redis_url: str, steve: str, **settings: str
+    count: int,
+    *,
+    database_url: str,
+    redis_url: str,
+    steve: str = "http://steve.test",
+    module: str = "sync_worker",
+    **settings: str,
 ) -> AsyncIterator[list[WorkerProcess]]:
-    """So many workers side by side; whatever is left of them at the end is killed."""
+    """So many workers of a service side by side; whatever is left of them at the end is killed."""
     environment = {
         "PATH": os.environ["PATH"],
         "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
@@ -88,7 +95,7 @@ async def workers(
             await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-m",
-                "sync_worker",
+                module,
                 env=environment,
                 stdout=asyncio.subprocess.DEVNULL,
                 stderr=asyncio.subprocess.PIPE,
@@ -102,3 +109,12 @@ async def workers(
         for worker in started:
             worker.kill()
             await worker.stop()
+
+
+async def until(condition: Callable[[], Awaitable[bool]], *, seconds: float = 20) -> float:
+    """Look again and again until it is so; how long that took."""
+    began = time.monotonic()
+    while not await condition():
+        assert time.monotonic() - began < seconds, "it never happened"
+        await asyncio.sleep(0.05)
+    return time.monotonic() - began

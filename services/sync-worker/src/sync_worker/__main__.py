@@ -1,6 +1,7 @@
 """``python -m sync_worker``."""
 
 from contextlib import AsyncExitStack
+from datetime import timedelta
 
 import structlog
 
@@ -14,6 +15,10 @@ from polaris_common.observability.health import Component, heartbeat
 from polaris_common.process import every, require_database, run, run_until_stopped
 from polaris_common.settings import load_or_exit
 from polaris_common.steve import SteveClient
+from sync_worker.autostop.service import AutoStop
+from sync_worker.operations.service import RemoteOperations
+from sync_worker.readings.service import LiveReadings
+from sync_worker.reservations.service import ReservationUpkeep
 from sync_worker.runs.problems import STEVE_ERRORS, code_of
 from sync_worker.runs.pulse import Pulse
 from sync_worker.runs.service import SyncRuns
@@ -24,6 +29,10 @@ from sync_worker.transactions.service import TransactionSync
 HEARTBEAT_SECONDS = 15
 RUN_CHECK_SECONDS = 2
 TAG_SWEEP_SECONDS = 2
+OPERATIONS_SECONDS = 2
+STOPS_SECONDS = 2
+RESERVATIONS_SECONDS = 5
+READINGS_SECONDS = 10
 
 log = structlog.get_logger(__name__)
 
@@ -50,6 +59,17 @@ async def serve(settings: SyncWorkerSettings) -> None:
             policy=settings.cadence_policy,
             nightly_hour=settings.sync_nightly_hour,
         )
+        operations = RemoteOperations(database, steve, transactions.capabilities)
+        stops = AutoStop(database, jobs, patience=timedelta(minutes=settings.auto_stop_patience_minutes))
+        upkeep = ReservationUpkeep(database, jobs, lead=timedelta(minutes=settings.reservation_lead_minutes))
+        readings = LiveReadings(
+            database,
+            steve,
+            jobs,
+            transactions.capabilities,
+            silence=timedelta(seconds=settings.sync_readings_seconds),
+            at_most=settings.sync_readings_per_poll,
+        )
         if settings.sync_on_startup:
             await runs.request_run(Trigger.STARTUP)
 
@@ -66,6 +86,13 @@ async def serve(settings: SyncWorkerSettings) -> None:
         run_pulse = Pulse("run_if_due", runs.run_if_due, seconds=RUN_CHECK_SECONDS)
         poll_pulse = Pulse("live_poll", runs.live_poll, seconds=settings.sync_live_poll_seconds or None)
 
+        operations_pulse = Pulse("operations", operations.run_due, seconds=OPERATIONS_SECONDS)
+
+        async def fetch_readings() -> None:
+            if settings.sync_readings_seconds:
+                await run_pulse.first_done.wait()
+                await every(READINGS_SECONDS, readings.fetch, name="live_readings")
+
         async def poll() -> None:
             # The first run takes over what SteVe already has; only what comes after it is news.
             await run_pulse.first_done.wait()
@@ -75,11 +102,19 @@ async def serve(settings: SyncWorkerSettings) -> None:
             JobWorker(
                 settings,
                 Queue.SYNC_WORKER,
-                [(JobName.LIVE_POLL, poll_pulse.ring), (JobName.SYNC_RUN, run_pulse.ring)],
+                [
+                    (JobName.LIVE_POLL, poll_pulse.ring),
+                    (JobName.SYNC_RUN, run_pulse.ring),
+                    (JobName.OPERATIONS, operations_pulse.ring),
+                ],
             ).run(),
             EventRelay(database, jobs.redis).run(),
             run_pulse.run(),
             poll(),
+            fetch_readings(),
+            operations_pulse.run(),
+            every(STOPS_SECONDS, stops.sweep, name="auto_stop"),
+            every(RESERVATIONS_SECONDS, upkeep.sweep, name="reservations"),
             every(TAG_SWEEP_SECONDS, sweep_tags, name="tag_sweep"),
             every(HEARTBEAT_SECONDS, beat, name="heartbeat"),
         )

@@ -46,6 +46,14 @@ class SyncWorkerSettings(Settings, DatabaseSettings, RedisSettings, SteveSetting
     """A session with more energy than this power gives in its time is set aside."""
     sync_zombie_silent_hours: float = Field(default=48, gt=0)
     """An open session of which nothing was heard for so long is set aside."""
+    sync_readings_seconds: float = Field(default=60, ge=0)
+    """An open session of which no sample arrived for so long is read from SteVe; 0 = never."""
+    sync_readings_per_poll: int = Field(default=20, ge=1)
+    """At most so many sessions are read at a time."""
+    reservation_lead_minutes: float = Field(default=5, ge=0, le=60)
+    """So long before its start a reservation is given to the charger, which then refuses everybody else."""
+    auto_stop_patience_minutes: float = Field(default=5, gt=0)
+    """A session that still runs so long after its stop was wanted is reported to operators."""
     tag_sync_enabled: bool = True
     """Whether limits of tags are written to SteVe at all; without it SteVe's tags are only mirrored."""
     tag_sync_max_block_ratio: float = Field(default=0.10, ge=0, le=1)

@@ -1,14 +1,14 @@
 """Meter readings and the latest reading of each transaction."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import text
 
-from polaris_common.charging.samples import MeterValues, power_w, register_wh
+from polaris_common.charging.samples import MeterValues, Sample, power_w, register_wh
 from polaris_common.db import UnitOfWork
 
 _INSERT_READINGS = text("""
@@ -90,6 +90,23 @@ class MeterRepository:
         )
         await self._uow.execute(_UPSERT_LIVE, _live_parameters(arrived))
 
+    async def unknown_of(self, values: Sequence[MeterValues]) -> list[MeterValues]:
+        """What of one transaction's samples is not stored yet; elements of which nothing is left are dropped."""
+        if not values:
+            return []
+        rows = await self._uow.execute(
+            text(
+                "SELECT sampled_at, measurand, phase, location, context, unit FROM meter_readings "
+                "WHERE steve_transaction_id = :id AND sampled_at >= :since"
+            ),
+            {"id": values[0].transaction_id, "since": min(each.sampled_at for each in values)},
+        )
+        known = {tuple(row) for row in rows}
+        left = [
+            replace(each, samples=tuple(one for one in each.samples if _key(each, one) not in known)) for each in values
+        ]
+        return [each for each in left if each.samples]
+
     async def sessions_of(self, transaction_ids: Sequence[int]) -> dict[int, KnownSession]:
         """The sessions we already know behind these transactions."""
         rows = (await self._uow.execute(_OWNERS, {"ids": list(transaction_ids)})).all()
@@ -135,6 +152,10 @@ class MeterRepository:
                 ),
                 {"ids": list(revisions), "revisions": list(revisions.values())},
             )
+
+
+def _key(values: MeterValues, sample: Sample) -> tuple[Any, ...]:
+    return (values.sampled_at, sample.measurand, sample.phase, sample.location, sample.context, sample.unit)
 
 
 def _live_parameters(arrived: Sequence[MeterValues]) -> dict[str, list[Any]]:

@@ -16,8 +16,11 @@ class LockName(IntEnum):
     SYNC = 7_002
     LAGO_MIRROR = 7_003
     TRANSACTIONS = 7_021
+    OPERATIONS = 7_022
+    READINGS = 7_023
     LAGO_SWEEPS = 7_011
     LAGO_CARDS = 7_012
+    LAGO_RECONCILIATION = 7_013
 
 
 class AdvisoryLock:

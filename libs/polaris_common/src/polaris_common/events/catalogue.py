@@ -79,6 +79,26 @@ class SessionQuarantined(SessionEvent):
     reason: str
 
 
+class SessionReleased(SessionEvent):
+    """A person has settled a session that was set aside, at ``stop_wh`` on its register."""
+
+    type: ClassVar[str] = "session.released"
+    was: str
+    """Why it was set aside."""
+    stop_wh: int
+    actor: str
+    reason: str
+
+
+class EventsRequeued(DomainEvent):
+    """A person has energy sent to Lago again, unchanged."""
+
+    type: ClassVar[str] = "billing.events_requeued"
+    audience: Audience = Audience((OPERATORS,))
+    transaction_ids: list[str]
+    actor: str
+
+
 class BooksDiffer(DomainEvent):
     """Reconciliation found a difference between two books; ``difference_kwh`` is positive when energy is missing."""
 
@@ -113,7 +133,45 @@ class SessionStopWanted(SessionEvent):
 
     type: ClassVar[str] = "session.stop_wanted"
     reason: str
-    """``subscription_terminated``, ``wallet_depleted`` or ``usage_cap_exceeded``."""
+    """``models.StopReason``."""
+
+
+class OperationCompleted(DomainEvent):
+    """It is known what became of a remote operation, or that nobody will know."""
+
+    type: ClassVar[str] = "operation.completed"
+    operation_log_id: int
+    charge_box_id: str
+    operation: str
+    status: str
+    """``completed``, ``failed`` or ``timeout``."""
+    outcome: str
+    """``domain.operation_outcome.Outcome``."""
+    task_id: int | None = None
+
+
+class ReservationEvent(DomainEvent):
+    """What all events about one reservation carry."""
+
+    reservation_id: int
+    charge_box_id: str
+    connector_id: int
+    start_at_iso: str
+    end_at_iso: str
+    status: str
+    reason: str | None = None
+
+
+class ReservationChanged(ReservationEvent):
+    """A reservation was made, moved, confirmed or refused by the charger, used, or its time has passed."""
+
+    type: ClassVar[str] = "reservation.changed"
+
+
+class ReservationCancelled(ReservationEvent):
+    """A reservation was cancelled; its driver is told."""
+
+    type: ClassVar[str] = "reservation.cancelled"
 
 
 class BillingStopped(DomainEvent):

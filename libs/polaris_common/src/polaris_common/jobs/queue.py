@@ -35,6 +35,7 @@ class JobName(StrEnum):
 
     LIVE_POLL = "live_poll"
     SYNC_RUN = "sync_run"
+    OPERATIONS = "operations"
     BILL_DUE = "bill_due"
     SEND_EVENTS = "send_events"
 
@@ -56,6 +57,10 @@ class Jobs:
     async def sync_run(self) -> None:
         """Somebody has requested a sync run."""
         await self._coalesced(Queue.SYNC_WORKER, JobName.SYNC_RUN)
+
+    async def operations(self) -> None:
+        """Somebody wants a charger to do something."""
+        await self._coalesced(Queue.SYNC_WORKER, JobName.OPERATIONS)
 
     async def bill_due(self) -> None:
         """Sessions or readings have changed."""

@@ -1,11 +1,16 @@
 """The tables. Migrations create them; a test keeps both the same."""
 
+from polaris_common.domain.cadence import Tier
+from polaris_common.domain.session_state import State as SessionState
 from polaris_common.models.base import Base
 from polaris_common.models.billing import (
+    BillingAlert,
+    BillingCounter,
     BillingStatus,
     EnergySlice,
     LagoEvent,
     LagoEventStatus,
+    OperatorAction,
     ReconciliationFinding,
     SessionBilling,
 )
@@ -17,10 +22,18 @@ from polaris_common.models.charging import (
     LiveMeter,
     MeterReading,
     OcppTag,
-    SessionState,
     TagChange,
     TagMapping,
     TagType,
+)
+from polaris_common.models.control import (
+    ChargerOperation,
+    Hold,
+    OperationStatus,
+    Reservation,
+    ReservationStatus,
+    SessionStop,
+    StopReason,
 )
 from polaris_common.models.events import DomainEventRow, EventRelay
 from polaris_common.models.identity import Account, AuthSession, Role, User
@@ -46,23 +59,26 @@ from polaris_common.models.operations import (
     SyncRunStatus,
     SyncSchedule,
     TagBlockConsent,
-    Tier,
 )
 
 __all__ = [
     "Account",
     "AuthSession",
     "Base",
+    "BillingAlert",
+    "BillingCounter",
     "BillingStatus",
     "Charger",
     "ChargerCadence",
     "ChargerConnector",
+    "ChargerOperation",
     "ChargingSession",
     "ComponentHealth",
     "DeactivationReason",
     "DomainEventRow",
     "EnergySlice",
     "EventRelay",
+    "Hold",
     "LagoBillableMetric",
     "LagoCustomer",
     "LagoEvent",
@@ -77,11 +93,17 @@ __all__ = [
     "MeterReading",
     "MirroredFromLago",
     "OcppTag",
+    "OperationStatus",
+    "OperatorAction",
     "ReconciliationFinding",
+    "Reservation",
+    "ReservationStatus",
     "Role",
     "SegmentStatus",
     "SessionBilling",
     "SessionState",
+    "SessionStop",
+    "StopReason",
     "SyncRun",
     "SyncRunLog",
     "SyncRunSegment",

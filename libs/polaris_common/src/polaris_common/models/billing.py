@@ -2,10 +2,12 @@
 
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
 from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, UniqueConstraint, func, text
-from sqlalchemy.dialects.postgresql import ExcludeConstraint
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, ExcludeConstraint
 from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.types import Text
 
 from polaris_common.models.base import Base, BigId, CreatedAt, Wh
 
@@ -68,6 +70,7 @@ class EnergySlice(Base):
             name="energy_slices_no_overlap",
             using="gist",
         ),
+        Index("energy_slices_subscription_idx", "subscription_external_id", "ended_at"),
     )
 
     id: Mapped[BigId]
@@ -102,7 +105,14 @@ class LagoEvent(Base):
     __tablename__ = "lago_events"
     __table_args__ = (
         CheckConstraint("status IN ('pending', 'delivered', 'quarantined')", name="lago_events_status_check"),
-        Index("lago_events_pending_idx", "next_attempt_at", "id", postgresql_where="status = 'pending'"),
+        Index(
+            "lago_events_pending_idx",
+            text("urgent DESC"),
+            "next_attempt_at",
+            "id",
+            postgresql_where="status = 'pending'",
+        ),
+        Index("lago_events_quarantined_idx", "id", postgresql_where="status = 'quarantined'"),
     )
 
     id: Mapped[BigId]
@@ -114,6 +124,8 @@ class LagoEvent(Base):
     attempts: Mapped[int] = mapped_column(server_default=text("0"))
     next_attempt_at: Mapped[datetime] = mapped_column(server_default=func.now())
     """Not before this time; a claim moves it ahead, so that a dead sender's claim runs out."""
+    urgent: Mapped[bool] = mapped_column(server_default=text("false"))
+    """Its billing period is about to close: it goes first, with little back-off."""
     delivered_at: Mapped[datetime | None]
     last_error: Mapped[str | None]
     created_at: Mapped[CreatedAt]
@@ -126,7 +138,7 @@ class ReconciliationFinding(Base):
     __table_args__ = (
         CheckConstraint(
             "kind IN ('ledger_short', 'ledger_excess', 'undelivered', 'missing_in_lago', 'extra_in_lago',"
-            " 'value_differs', 'dead_in_lago', 'quarantined')",
+            " 'value_differs', 'usage_differs', 'invoice_differs', 'dead_in_lago', 'quarantined')",
             name="reconciliation_findings_kind_check",
         ),
         Index(
@@ -141,11 +153,51 @@ class ReconciliationFinding(Base):
     id: Mapped[BigId]
     kind: Mapped[str]
     subject: Mapped[str]
-    """A Lago transaction_id, or ``session:<id>``."""
+    """A Lago transaction_id, ``session:<id>``, ``subscription:<external id>`` or ``invoice:<id>:<external id>``."""
     subscription_external_id: Mapped[str | None] = mapped_column(index=True)
     session_id: Mapped[int | None] = mapped_column(BigInteger)
     difference_wh: Mapped[Wh]
     """What is missing (positive) or too much (negative)."""
+    transaction_ids: Mapped[list[str]] = mapped_column(ARRAY(Text()), server_default=text("'{}'"))
+    """The first of the events that differ."""
+    event_count: Mapped[int | None]
+    """How many differ."""
     found_at: Mapped[CreatedAt]
     seen_at: Mapped[CreatedAt]
     resolved_at: Mapped[datetime | None]
+
+
+class BillingAlert(Base):
+    """Something that operators have been told and that still holds; deleted, and told again, when it is over."""
+
+    __tablename__ = "billing_alerts"
+
+    kind: Mapped[str] = mapped_column(primary_key=True)
+    subject: Mapped[str] = mapped_column(primary_key=True)
+    raised_at: Mapped[CreatedAt]
+
+
+class BillingCounter(Base):
+    """A figure that only grows, so that nobody has to count millions of rows."""
+
+    __tablename__ = "billing_counters"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    value: Mapped[int] = mapped_column(BigInteger)
+
+
+class OperatorAction(Base):
+    """What a person decided about money: a session released, an event sent again. Kept for ever."""
+
+    __tablename__ = "operator_actions"
+    __table_args__ = (Index("operator_actions_subject_idx", "subject", "id"),)
+
+    id: Mapped[BigId]
+    action: Mapped[str]
+    subject: Mapped[str]
+    """``session:<id>``, ``event:<transaction_id>`` or ``subscription:<external id>``."""
+    actor: Mapped[str]
+    """Who: ``cli:<user of the machine>`` or an operator's id."""
+    reason: Mapped[str]
+    details: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default=text("'{}'"))
+    acted_at: Mapped[CreatedAt]

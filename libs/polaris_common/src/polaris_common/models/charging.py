@@ -9,6 +9,7 @@ from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
+from polaris_common.domain.session_state import State
 from polaris_common.models.base import Base, BigId, CreatedAt, Wh
 
 
@@ -139,17 +140,6 @@ class DeactivationReason(StrEnum):
     EXPIRED = "expired"
 
 
-class SessionState(StrEnum):
-    """Where a charging session stands; ``settled`` and ``quarantined`` are ends."""
-
-    OPEN = "open"
-    STOPPED = "stopped"
-    """A stop value is known but may still change: SteVe has only a manual stop."""
-    SETTLED = "settled"
-    QUARANTINED = "quarantined"
-    """Not believable; a person must look. Never billed by guess."""
-
-
 class ChargingSession(Base):
     """One OCPP transaction. Written by the sync-worker through ``ChargingSessionRepository`` alone."""
 
@@ -187,7 +177,7 @@ class ChargingSession(Base):
     stop_wh: Mapped[Wh | None]
     stop_reason: Mapped[str | None]
     stop_actor: Mapped[str | None]
-    state: Mapped[str] = mapped_column(server_default=SessionState.OPEN)
+    state: Mapped[str] = mapped_column(server_default=State.OPEN)
     quarantine_reason: Mapped[str | None]
     settle_after: Mapped[datetime | None]
     """When a manual stop counts as final unless the station's own stop arrives first."""

@@ -10,6 +10,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 from sqlalchemy.types import Text
 
+from polaris_common.domain.cadence import Tier
 from polaris_common.models.base import Base, BigId, CreatedAt
 
 
@@ -93,14 +94,6 @@ class SyncRunLog(Base):
     message: Mapped[str]
     context: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
     created_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
-
-
-class Tier(StrEnum):
-    """How often a charge box, or the fleet, is looked at."""
-
-    ACTIVE = "active"
-    IDLE = "idle"
-    DORMANT = "dormant"
 
 
 class ChargerCadence(Base):

@@ -16,6 +16,7 @@ WHOLE_TABLE_SECONDS = 300.0
 """SteVe builds a whole table in memory before its first byte."""
 
 STREAM_BATCH = 1_000
+MAX_SENTENCE = 200
 
 REFUSALS = frozenset(
     {
@@ -39,9 +40,11 @@ class SteveProtocolError(Exception):
 class SteveRefused(Exception):
     """SteVe understood and refused."""
 
-    def __init__(self, status: int, path: str) -> None:
+    def __init__(self, status: int, path: str, said: str | None = None) -> None:
         super().__init__(f"SteVe answered {status} to {path}")
         self.status = status
+        self.said = said
+        """SteVe's sentence, for people; it decides nothing."""
 
 
 class SteveClient:
@@ -92,10 +95,13 @@ class SteveClient:
         """The JSON that a GET answers; repeated while the answer is lost or says "later"."""
         return await self._get(path, query or {})
 
-    async def write(self, method: str, path: str, body: Mapping[str, Any]) -> Any:
+    async def write(
+        self, method: str, path: str, body: Mapping[str, Any], *, read_seconds: float = READ_SECONDS
+    ) -> Any:
         """The JSON that a writing call answers. Sent once: after ``SteveUnavailable`` it may have happened or not."""
+        timeout = httpx.Timeout(read_seconds, connect=5.0, pool=5.0)
         try:
-            response = await self._http.request(method, path, json=dict(body))
+            response = await self._http.request(method, path, json=dict(body), timeout=timeout)
         except httpx.TransportError as error:
             raise SteveUnavailable(f"SteVe gave no answer to {method} {path} ({type(error).__name__})") from error
         return _body(response, path)
@@ -178,8 +184,16 @@ def _refuse(response: httpx.Response, path: str) -> NoReturn:
     if status in RETRYABLE_STATUS:
         raise SteveUnavailable(f"SteVe answered {status} to {path}")
     if status in REFUSALS:
-        raise SteveRefused(status, path)
+        raise SteveRefused(status, path, _said(response))
     raise SteveProtocolError(f"SteVe answered {status} without JSON to {path}")
+
+
+def _said(response: httpx.Response) -> str | None:
+    try:
+        message = response.json().get("message")
+    except (ValueError, AttributeError):
+        return None
+    return message[:MAX_SENTENCE] if isinstance(message, str) else None
 
 
 def _array(body: Any) -> list[dict[str, Any]]:

@@ -24,6 +24,16 @@ class Capabilities:
     """A tag can be expired at once (newer than 3.14)."""
 
     @property
+    def operations(self) -> bool:
+        """Chargers can be asked to do something (3.11 and newer)."""
+        return self.id_lists
+
+    @property
+    def tasks(self) -> bool:
+        """A task can be asked for again (the fork)."""
+        return self.charge_boxes
+
+    @property
     def version(self) -> str:
         """The release that the abilities point to, for people."""
         if self.charge_boxes:

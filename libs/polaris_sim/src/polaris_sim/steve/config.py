@@ -57,6 +57,8 @@ class SteveConfig:
     """Dates go out with this offset, as when an operator changed SteVe's zone."""
     operation_timeout_seconds: float = 30.0
     """How long an operation waits for the station before ``taskFinished`` is false."""
+    names_reservations: bool = False
+    """ReserveNow's answer carries ``reservationId`` beside the station's word; no release of today's says it."""
     task_history: int = 1000
     """How many tasks are remembered; older ones are evicted."""
     pre_authorize_operations: bool = True

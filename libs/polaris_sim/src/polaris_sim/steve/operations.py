@@ -118,6 +118,8 @@ class OperationTasks:
             answer = {"chargeBoxId": box_id, "errorCode": code, "errorDescription": "", "errorDetails": None}
         else:
             target, answer = task.success, {"chargeBoxId": box_id, "response": self._answer(name, params, box)}
+            if name == "ReserveNow" and answer["response"] == "Accepted" and self._simulator.config.names_reservations:
+                answer["reservationId"] = max(self._simulator.state.reservations)
         if not task.closed:
             target.append(answer)
 

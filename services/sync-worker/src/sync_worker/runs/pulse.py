@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
+import asyncpg
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -36,7 +37,7 @@ class Pulse:
             try:
                 if await self._action() is False:
                     wait = BUSY_SECONDS
-            except (OSError, TimeoutError, SQLAlchemyError) as error:
+            except (OSError, TimeoutError, SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
                 log.warning("sweep_failed", sweep=self._name, error=type(error).__name__)
             self.first_done.set()
             with suppress(TimeoutError):
