@@ -12,7 +12,7 @@ TYPED := libs/polaris_common/src libs/polaris_sim/src libs/polaris_cli/src \
 	services/gateway/src services/notifier/src services/sync-worker/src services/billing-bridge/src tests
 
 .DEFAULT_GOAL := help
-.PHONY: help demo replay test ci lint types contracts format lock up down clean
+.PHONY: help demo replay test bench ci lint types contracts format lock up down clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,6 +26,9 @@ replay: $(VENV)/.demo ## Charge every row of a CSV and prove that the books bala
 
 test: $(VENV)/.dev ## Run all tests; starts its own PostgreSQL and Redis
 	$(BIN)/pytest --numprocesses auto --dist loadfile $(ARGS)
+
+bench: $(VENV)/.dev ## Measure the whole; prints one JSON document (ARGS="--quick", ARGS="first_sync hooks")
+	@exec $(BIN)/python -m tests.bench $(ARGS)
 
 ci: lint types contracts test ## Everything a change must pass
 

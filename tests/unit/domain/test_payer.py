@@ -1,5 +1,6 @@
 """Who pays, in which period, and why not."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from polaris_common.domain.payer import Decision, Held, HoldReason, Never, NeverReason, Pays, SubscriptionValue, decide
@@ -96,3 +97,18 @@ def test_a_period_that_ended_since_lago_last_told_us_counts_as_closed() -> None:
 
 def test_energy_from_before_the_subscription_is_late() -> None:
     assert _decide(_owner(), _sub("a"), usage_at=MARCH - timedelta(days=400)) == Pays("a", NOW, True)
+
+
+def test_a_session_that_began_on_a_flat_rate_stays_there_whatever_plan_the_driver_has_by_now() -> None:
+    began = NOW - timedelta(hours=2)
+    flat = replace(_sub("s", status="terminated", charges_energy=False), ended_at=NOW - timedelta(hours=1))
+    metered = replace(_sub("s"), started_at=NOW - timedelta(hours=1))
+
+    def payer(unsold_since: datetime | None, *subscriptions: SubscriptionValue) -> Decision:
+        return decide(_owner(), subscriptions, lago_mirrored=True, usage_at=NOW, now=NOW, unsold_since=unsold_since)
+
+    assert payer(began, flat, metered) == Never(NeverReason.FLAT_RATE)
+    assert payer(began, flat) == Never(NeverReason.FLAT_RATE)
+    assert payer(began, flat, _sub("metered all along"), metered) != Never(NeverReason.FLAT_RATE)
+    assert payer(NOW, flat, metered) == Pays("s", NOW, False)
+    assert payer(None, flat, metered) == Pays("s", NOW, False)

@@ -1,12 +1,24 @@
 """Tag mappings and the mirror of SteVe's tag hierarchy: who owns which tag."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import BigInteger, Text, any_, func, literal, select
+from sqlalchemy.dialects.postgresql import ARRAY
 
 from polaris_common.db import Repository
 from polaris_common.domain.tag_owner import MAX_DEPTH, MappingValue, owner_of
 from polaris_common.models import OcppTag, TagMapping
+
+_VALUE = (
+    TagMapping.id,
+    TagMapping.is_active,
+    TagMapping.user_id,
+    TagMapping.lago_customer_external_id,
+    TagMapping.lago_subscription_external_id,
+    TagMapping.billing_tier,
+)
+"""The columns of a ``MappingValue``."""
 
 
 class TagMappingRepository(Repository[TagMapping]):
@@ -24,7 +36,9 @@ class TagMappingRepository(Repository[TagMapping]):
 
     async def by_ids(self, ids: Iterable[int]) -> dict[int, MappingValue]:
         """These mappings, active or not."""
-        return {row.id: _value(row) for row in await self.all(select(TagMapping).where(TagMapping.id.in_(list(ids))))}
+        query = select(*_VALUE).where(TagMapping.id == any_(literal(list(ids), ARRAY(BigInteger))))
+        rows: Sequence[Any] = (await self.uow.execute(query)).all()
+        return {row.id: MappingValue(*row) for row in rows}
 
     async def _parents(self, tags: set[str]) -> dict[str, str | None]:
         parents: dict[str, str | None] = {}
@@ -33,7 +47,7 @@ class TagMappingRepository(Repository[TagMapping]):
             if not missing:
                 break
             query = select(func.lower(OcppTag.id_tag).label("tag"), OcppTag.parent_id_tag).where(
-                func.lower(OcppTag.id_tag).in_(missing), OcppTag.deleted_at.is_(None)
+                func.lower(OcppTag.id_tag) == any_(literal(list(missing), ARRAY(Text))), OcppTag.deleted_at.is_(None)
             )
             found = {row.tag: row.parent_id_tag for row in (await self.uow.execute(query)).all()}
             parents |= found
@@ -41,16 +55,8 @@ class TagMappingRepository(Repository[TagMapping]):
         return parents
 
     async def _mappings(self, tags: set[str]) -> dict[str, MappingValue]:
-        query = select(TagMapping).where(func.lower(TagMapping.id_tag).in_(tags))
-        return {row.id_tag.lower(): _value(row) for row in await self.all(query)}
-
-
-def _value(row: TagMapping) -> MappingValue:
-    return MappingValue(
-        id=row.id,
-        is_active=row.is_active,
-        user_id=row.user_id,
-        lago_customer_external_id=row.lago_customer_external_id,
-        lago_subscription_external_id=row.lago_subscription_external_id,
-        billing_tier=row.billing_tier,
-    )
+        query = select(*_VALUE, func.lower(TagMapping.id_tag)).where(
+            func.lower(TagMapping.id_tag) == any_(literal(list(tags), ARRAY(Text)))
+        )
+        rows: Sequence[Any] = (await self.uow.execute(query)).all()
+        return {row[-1]: MappingValue(*row[:-1]) for row in rows}

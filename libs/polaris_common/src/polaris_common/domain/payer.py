@@ -44,6 +44,13 @@ class SubscriptionValue:
     """When Lago told us all this."""
     charges_energy: bool | None = True
     """Whether its plan has a charge for our metric; None when the plan is not known yet."""
+    ended_at: datetime | None = None
+    """When it was terminated."""
+
+    def in_force(self, moment: datetime) -> bool:
+        """Whether it ran at that time, as far as is known."""
+        begun = self.started_at is not None and self.started_at <= moment
+        return begun and (moment < self.ended_at if self.ended_at is not None else self.status == "active")
 
     def open_since(self, now: datetime) -> datetime | None:
         """The earliest moment that Lago still bills: the start of the running period, or of the subscription.
@@ -91,11 +98,13 @@ def decide(
     lago_mirrored: bool,
     usage_at: datetime,
     now: datetime,
+    unsold_since: datetime | None = None,
 ) -> Decision:
     """Who pays for energy of ``usage_at`` on a tag that ``owner`` answers for.
 
     ``subscriptions``: the mirrored ones of the owner's customer, or the one the mapping names. ``lago_mirrored``: the
-    mirror has been complete once, so that an absence means something.
+    mirror has been complete once, so that an absence means something. ``unsold_since``: the start of a session of which
+    nothing is sold yet; one that began on a flat rate stays there whatever plan the driver has by now.
     """
     if owner is None:
         return Held(HoldReason.UNMAPPED)
@@ -103,6 +112,8 @@ def decide(
         return Never(NeverReason.COMPED)
     if not lago_mirrored:
         return Held(HoldReason.LAGO_NOT_MIRRORED)
+    if unsold_since is not None and _flat_rate_at(unsold_since, owner, subscriptions):
+        return Never(NeverReason.FLAT_RATE)
     active = [each for each in subscriptions if each.status == "active" and _belongs(each, owner)]
     if not active:
         return Held(HoldReason.NO_SUBSCRIPTION)
@@ -113,6 +124,11 @@ def decide(
     chosen = min(paying, key=lambda each: (_is_late(each, usage_at, now), each.external_id))
     late = _is_late(chosen, usage_at, now)
     return Pays(chosen.external_id, now if late else usage_at, late)
+
+
+def _flat_rate_at(moment: datetime, owner: MappingValue, subscriptions: Sequence[SubscriptionValue]) -> bool:
+    in_force = [each for each in subscriptions if each.in_force(moment) and _belongs(each, owner)]
+    return bool(in_force) and all(each.charges_energy is False for each in in_force)
 
 
 def _is_late(subscription: SubscriptionValue, usage_at: datetime, now: datetime) -> bool:

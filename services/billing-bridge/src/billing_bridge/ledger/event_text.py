@@ -4,15 +4,15 @@ import json
 from datetime import datetime
 from decimal import Decimal
 
+from billing_bridge.ledger.session_books import DueSession
 from polaris_common.clock import to_wire
 from polaris_common.domain.payer import Pays
 from polaris_common.domain.slicing import Cut
 from polaris_common.energy import kwh_text
 from polaris_common.ids import lago_transaction_id
-from polaris_common.models import ChargingSession
 
 
-def event_text(session: ChargingSession, cut: Cut, pays: Pays, *, index: int, layer: int, metric_code: str) -> str:
+def event_text(session: DueSession, cut: Cut, pays: Pays, *, index: int, layer: int, metric_code: str) -> str:
     """The event's JSON. Every property is a string: Lago compares and parses them as text.
 
     Energy taken back (odd ``layer``) has a negative value. Late energy says when it was used.

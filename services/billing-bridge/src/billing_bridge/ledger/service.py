@@ -1,19 +1,20 @@
 """Cutting energy slices: readings and stop values become ledger rows and Lago events, in one transaction."""
 
-from collections.abc import Mapping, Sequence
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
 
 import structlog
 
 from billing_bridge.ledger.event_text import event_text
-from billing_bridge.ledger.repository import LedgerRepository, NewSlice, decision_row
-from billing_bridge.ledger.session_books import Addition, SessionBooks
+from billing_bridge.ledger.repository import Decided, LedgerRepository, NewDecision, NewSlice
+from billing_bridge.ledger.session_books import Addition, DueSession, SessionBooks
 from polaris_common.charging.mappings import TagMappingRepository
 from polaris_common.charging.meters import MeterRepository, Reading
 from polaris_common.charging.sessions import ChargingSessionRepository
 from polaris_common.db import Database, UnitOfWork
+from polaris_common.db.outages import is_outage
 from polaris_common.domain.corrections import Layered
 from polaris_common.domain.payer import Decision, Held, Never, Pays, SubscriptionValue
 from polaris_common.domain.slicing import SlicePolicy
@@ -21,29 +22,47 @@ from polaris_common.domain.tag_owner import MappingValue
 from polaris_common.events.catalogue import OPERATORS, Audience, LateEnergy
 from polaris_common.ids import lago_transaction_id
 from polaris_common.jobs import Jobs
-from polaris_common.models import BillingStatus, ChargingSession, SessionBilling
+from polaris_common.models import BillingStatus
 
 log = structlog.get_logger(__name__)
 
-BATCH = 200
+BATCH = 1_000
+"""Sessions in one transaction."""
+
+LANES = 2
+"""Batches at once: one is being decided while PostgreSQL writes another."""
+
 HELD_AGAIN_AFTER_SECONDS = 60.0
+
+
+_UNDECIDED = Decided()
 
 
 @dataclass
 class _Known:
     """Everything a batch needs to decide, read in a handful of queries."""
 
-    billing: Mapping[int, SessionBilling]
+    decided: Mapping[int, Decided]
     slices: Mapping[int, list[Layered]]
     readings: Mapping[int, list[Reading]]
     owners: Mapping[str, MappingValue | None]
     attributed: Mapping[int, MappingValue]
-    subscriptions: Sequence[SubscriptionValue]
+    by_customer: Mapping[str, Sequence[SubscriptionValue]]
+    by_id: Mapping[str, Sequence[SubscriptionValue]]
+    """Subscriptions, by the customer's external id and by their own."""
     zones: Mapping[str, str]
     lago_mirrored: bool
     now: datetime
 
-    def owner_of(self, session: ChargingSession) -> MappingValue | None:
+    def subscriptions_of(self, owner: MappingValue | None) -> Sequence[SubscriptionValue]:
+        """Those that may pay for the owner's sessions."""
+        if owner is None:
+            return ()
+        if owner.lago_subscription_external_id is not None:
+            return self.by_id.get(owner.lago_subscription_external_id, ())
+        return self.by_customer.get(owner.lago_customer_external_id or "", ())
+
+    def owner_of(self, session: DueSession) -> MappingValue | None:
         """Whoever the session was attributed to pays, even if the card was switched off since; else the tag's owner."""
         if session.tag_mapping_id is not None:
             return self.attributed.get(session.tag_mapping_id)
@@ -52,7 +71,7 @@ class _Known:
 
 @dataclass
 class _Outcome:
-    decisions: list[dict[str, Any]] = field(default_factory=list)
+    decisions: list[NewDecision] = field(default_factory=list)
     slices: list[NewSlice] = field(default_factory=list)
     late_wh: dict[int, int] = field(default_factory=dict)
     """Session id → energy that came too late for its period."""
@@ -67,25 +86,48 @@ class Ledger:
 
     async def bill_due(self) -> None:
         """Look at every session that changed, until none is left."""
-        while await self._bill_batch():
+        while await self._bill_batches():
             pass
 
     async def bill_held(self, *, older_than_seconds: float = HELD_AGAIN_AFTER_SECONDS) -> None:
         """Look again at sessions that could not be billed; the reason may have gone."""
         async with self._database.unit_of_work() as uow:
             before = await LedgerRepository(uow).moment(seconds_ago=older_than_seconds)
-        while await self._bill_batch(held_before=before):
+        while await self._bill_batches(held_before=before):
             pass
 
-    async def _bill_batch(self, *, held_before: datetime | None = None) -> int:
-        """Decide one batch: sessions that are due, or those held and not looked at since ``held_before``."""
+    async def _bill_batches(self, *, held_before: datetime | None = None) -> int:
+        """Decide some batches side by side: sessions due, or those held and not looked at since ``held_before``."""
         async with self._database.unit_of_work() as uow:
             ledger = LedgerRepository(uow)
             if held_before is None:
-                ids = await ledger.due_ids(BATCH)
+                ids = await ledger.due_ids(LANES * BATCH)
             else:
-                ids = await ledger.held_ids(before=held_before, limit=BATCH)
-            sessions = await ledger.lock_sessions(ids) if ids else []
+                ids = await ledger.held_ids(before=held_before, limit=LANES * BATCH)
+        batches = [ids[begin : begin + BATCH] for begin in range(0, len(ids), BATCH)]
+        counts = await asyncio.gather(*(self._bill(batch) for batch in batches), return_exceptions=True)
+        for count in counts:
+            if isinstance(count, BaseException):
+                raise count
+        return sum(count for count in counts if isinstance(count, int))
+
+    async def _bill(self, ids: Sequence[int]) -> int:
+        """Decide these sessions, all or nothing; but one that cannot be decided or written costs only itself."""
+        try:
+            return await self._bill_together(ids)
+        except Exception as error:
+            if is_outage(error):
+                raise
+            if len(ids) == 1:
+                log.error("session_not_billed", session=ids[0], error=type(error).__name__)
+                return 0
+        middle = len(ids) // 2
+        return await self._bill(ids[:middle]) + await self._bill(ids[middle:])
+
+    async def _bill_together(self, ids: Sequence[int]) -> int:
+        async with self._database.unit_of_work() as uow:
+            ledger = LedgerRepository(uow)
+            sessions = await ledger.lock_sessions(ids)
             if not sessions:
                 return 0
             transaction_ids = [session.steve_transaction_id for session in sessions]
@@ -102,31 +144,31 @@ class Ledger:
         log.debug("billed_batch", sessions=len(sessions), slices=len(outcome.slices))
         return len(sessions)
 
-    def _decide(self, sessions: Sequence[ChargingSession], known: _Known) -> _Outcome:
+    def _decide(self, sessions: Sequence[DueSession], known: _Known) -> _Outcome:
         outcome = _Outcome()
         for session in sessions:
             books = self._books(session, known)
             decision = books.decide()
-            before = known.billing.get(session.id)
-            count = before.slice_count if before else 0
+            before = known.decided.get(session.id, _UNDECIDED)
+            count = before.slice_count
             fresh = [self._new_slice(session, each, index) for index, each in enumerate(books.additions, start=count)]
             outcome.slices += fresh
             late = sum(new.sold_wh for new in fresh if new.late)
             if late:
                 outcome.late_wh[session.id] = late
             outcome.decisions.append(
-                decision_row(
+                NewDecision(
                     session,
                     _status(decision, settled=books.stop is not None),
                     reason=None if isinstance(decision, Pays) else decision.reason.value,
                     subscription=decision.subscription_external_id if isinstance(decision, Pays) else None,
-                    billed_wh=(before.billed_wh if before else 0) + sum(new.sold_wh for new in fresh),
+                    billed_wh=before.billed_wh + sum(new.sold_wh for new in fresh),
                     slice_count=count + len(fresh),
                 )
             )
         return outcome
 
-    def _books(self, session: ChargingSession, known: _Known) -> SessionBooks:
+    def _books(self, session: DueSession, known: _Known) -> SessionBooks:
         owner = known.owner_of(session)
         customer = owner.lago_customer_external_id if owner else None
         return SessionBooks(
@@ -134,14 +176,15 @@ class Ledger:
             slices=known.slices.get(session.id, ()),
             readings=known.readings.get(session.steve_transaction_id, ()),
             owner=owner,
-            subscriptions=known.subscriptions,
+            subscriptions=known.subscriptions_of(owner),
+            payers=known.by_id,
             lago_mirrored=known.lago_mirrored,
             zone=known.zones.get(customer or "", "UTC"),
             now=known.now,
             policy=self._policy,
         )
 
-    def _new_slice(self, session: ChargingSession, new: Addition, index: int) -> NewSlice:
+    def _new_slice(self, session: DueSession, new: Addition, index: int) -> NewSlice:
         piece, layer = new.cut, new.layer
         return NewSlice(
             session_id=session.id,
@@ -154,7 +197,7 @@ class Ledger:
             event=event_text(session, piece, new.pays, index=index, layer=layer, metric_code=self._metric_code),
         )
 
-    async def _known(self, uow: UnitOfWork, sessions: Sequence[ChargingSession]) -> _Known:
+    async def _known(self, uow: UnitOfWork, sessions: Sequence[DueSession]) -> _Known:
         ledger, ids = LedgerRepository(uow), [session.id for session in sessions]
         mappings = TagMappingRepository(uow)
         attributed = await mappings.by_ids(
@@ -163,18 +206,31 @@ class Ledger:
         owners = await mappings.owners({each.id_tag for each in sessions if each.tag_mapping_id is None})
         payers = [*attributed.values(), *(owner for owner in owners.values() if owner is not None)]
         customers = {owner.lago_customer_external_id for owner in payers if owner.lago_customer_external_id}
+        slices = await ledger.slices(ids)
         named = {owner.lago_subscription_external_id for owner in payers if owner.lago_subscription_external_id}
+        named |= {each.subscription_external_id for cut in slices.values() for each in cut}
+        subscriptions = await ledger.subscriptions(customers, named, metric_code=self._metric_code)
         return _Known(
-            billing=await ledger.billing_of(ids),
-            slices=await ledger.slices(ids),
+            decided=await ledger.decided(ids),
+            slices=slices,
             readings=await MeterRepository(uow).registers([session.steve_transaction_id for session in sessions]),
             owners=owners,
             attributed=attributed,
-            subscriptions=await ledger.subscriptions(customers, named, metric_code=self._metric_code),
+            by_customer=_grouped(subscriptions, lambda each: each.external_customer_id),
+            by_id=_grouped(subscriptions, lambda each: each.external_id),
             zones=await ledger.zones(customers),
             lago_mirrored=await ledger.lago_mirrored(),
             now=await ledger.moment(seconds_ago=0),
         )
+
+
+def _grouped(
+    subscriptions: Sequence[SubscriptionValue], key: Callable[[SubscriptionValue], str]
+) -> dict[str, list[SubscriptionValue]]:
+    groups: dict[str, list[SubscriptionValue]] = {}
+    for each in subscriptions:
+        groups.setdefault(key(each), []).append(each)
+    return groups
 
 
 def _status(decision: Decision, *, settled: bool) -> BillingStatus:
@@ -187,7 +243,7 @@ def _status(decision: Decision, *, settled: bool) -> BillingStatus:
             return BillingStatus.BILLED if settled else BillingStatus.BILLING
 
 
-def _announce_late(uow: UnitOfWork, sessions: Sequence[ChargingSession], late_wh: Mapping[int, int]) -> None:
+def _announce_late(uow: UnitOfWork, sessions: Sequence[DueSession], late_wh: Mapping[int, int]) -> None:
     for session in sessions:
         if session.id in late_wh:
             uow.emit(

@@ -1,8 +1,9 @@
 """One session's books: what is sold so far, what must be added now, and who pays for it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import NamedTuple
 
 from polaris_common.charging.meters import Reading
 from polaris_common.domain.billing_days import midnights
@@ -10,7 +11,24 @@ from polaris_common.domain.corrections import Correction, Layered, corrections
 from polaris_common.domain.payer import Decision, Held, HoldReason, Never, NeverReason, Pays, SubscriptionValue, decide
 from polaris_common.domain.slicing import Cut, Point, SlicePolicy, cut
 from polaris_common.domain.tag_owner import MappingValue
-from polaris_common.models import ChargingSession, SessionState
+from polaris_common.models import SessionState
+
+
+class DueSession(NamedTuple):
+    """The columns of ``charging_sessions`` that billing looks at."""
+
+    id: int
+    steve_transaction_id: int
+    charge_box_id: str
+    connector_id: int
+    id_tag: str
+    state: str
+    started_at: datetime
+    start_wh: int | None
+    stopped_at: datetime | None
+    stop_wh: int | None
+    tag_mapping_id: int | None
+    revision: int
 
 
 @dataclass(frozen=True)
@@ -26,11 +44,14 @@ class Addition:
 class SessionBooks:
     """What is known about one session, and what follows from it."""
 
-    session: ChargingSession
+    session: DueSession
     slices: Sequence[Layered]
     readings: Sequence[Reading]
     owner: MappingValue | None
     subscriptions: Sequence[SubscriptionValue]
+    """The owner's."""
+    payers: Mapping[str, Sequence[SubscriptionValue]]
+    """By external id, among them those that have paid for the slices so far."""
     lago_mirrored: bool
     zone: str
     now: datetime
@@ -53,18 +74,17 @@ class SessionBooks:
         if stop is not None and stop.wh == session.start_wh and not self.slices:
             return Never(NeverReason.ZERO_ENERGY)
         begin = self._begin(session.start_wh)
-        decision: Decision = self._payer(begin.at)
-        for each, layer, below in self._wanted(begin, session.start_wh):
+        decision: Decision | None = None
+        for each, layer, below in self._wanted(begin, session.start_wh, stop):
             decision = self._payer(each.usage_at)
             if not isinstance(decision, Pays):
                 return decision
             if layer % 2:
                 decision = self._refund(below, decision)
             self.additions.append(Addition(each, layer, decision))
-        return decision
+        return decision or self._payer(begin.at)
 
-    def _wanted(self, begin: Point, start_wh: int) -> Iterator[tuple[Cut, int, Layered | None]]:
-        stop = self.stop
+    def _wanted(self, begin: Point, start_wh: int, stop: Point | None) -> Iterator[tuple[Cut, int, Layered | None]]:
         if stop is not None:
             for each in corrections(self.slices, start_wh, stop.wh):
                 yield _as_cut(each), each.layer, each.below
@@ -85,18 +105,19 @@ class SessionBooks:
         return [*midnights(begin.at, end, self.zone), *(each for each in starts if begin.at < each < end)]
 
     def _payer(self, usage_at: datetime) -> Decision:
-        return decide(self.owner, self.subscriptions, lago_mirrored=self.lago_mirrored, usage_at=usage_at, now=self.now)
+        return decide(
+            self.owner,
+            self.subscriptions,
+            lago_mirrored=self.lago_mirrored,
+            usage_at=usage_at,
+            now=self.now,
+            unsold_since=None if self.slices else self.session.started_at,
+        )
 
     def _refund(self, below: Layered | None, pays: Pays) -> Pays:
         """Energy is taken back from the subscription that paid, as long as Lago still bills it."""
-        payer = next(
-            (
-                each
-                for each in self.subscriptions
-                if below is not None and each.external_id == below.subscription_external_id and each.status == "active"
-            ),
-            None,
-        )
+        paid = self.payers.get(below.subscription_external_id, ()) if below is not None else ()
+        payer = next((each for each in paid if each.status == "active"), None)
         if payer is None or below is None:
             return pays
         open_since = payer.open_since(self.now)

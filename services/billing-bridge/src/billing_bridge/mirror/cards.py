@@ -5,24 +5,30 @@ Only what was switched off for this reason is ever switched on: a lost card and 
 
 from sqlalchemy import func, select, text
 
+from polaris_common.charging.session_stops import SessionStopRepository
 from polaris_common.db import LockName, UnitOfWork
-from polaris_common.events.catalogue import Audience, CardsSwitched, SessionStopWanted
-from polaris_common.models import DeactivationReason
+from polaris_common.events.catalogue import Audience, CardsSwitched
+from polaris_common.models import DeactivationReason, StopReason
 
 REASON = DeactivationReason.SUBSCRIPTION_TERMINATED.value
 
-# What a mapping resolves to: the subscription that it names, else any of its customer. A subscription that waits to
-# start keeps the card, and so does one whose object nobody has seen end. A comped card needs no subscription.
+# What a mapping resolves to: the subscription that it names, else any of its customer; one join each, so that no
+# mapping is compared with every subscription. A subscription that waits to start keeps the card, and so does one whose
+# object nobody has seen end. A comped card needs no subscription.
 _RESOLVED = """
     SELECT m.id, m.user_id,
            bool_or(s.status = 'active' AND s.deleted_at IS NULL) AS pays,
            bool_or(s.status = 'terminated' OR s.deleted_at IS NOT NULL)
                AND NOT bool_or(s.status NOT IN ('terminated', 'canceled') AND s.deleted_at IS NULL) AS ended,
            coalesce(m.lago_customer_external_id, min(s.external_customer_id)) AS customer
-    FROM tag_mappings m
-    JOIN lago_subscriptions s ON CASE WHEN m.lago_subscription_external_id IS NOT NULL
-        THEN s.external_id = m.lago_subscription_external_id
-        ELSE s.external_customer_id = m.lago_customer_external_id END
+    FROM (
+        SELECT n.id AS mapping_id, t.* FROM tag_mappings n
+        JOIN lago_subscriptions t ON t.external_id = n.lago_subscription_external_id
+        UNION ALL
+        SELECT n.id, t.* FROM tag_mappings n
+        JOIN lago_subscriptions t ON t.external_customer_id = n.lago_customer_external_id
+        WHERE n.lago_subscription_external_id IS NULL
+    ) AS s JOIN tag_mappings m ON m.id = s.mapping_id
     WHERE CAST(:customer AS text) IS NULL
        OR m.lago_customer_external_id = :customer
        OR m.lago_subscription_external_id IN
@@ -47,11 +53,6 @@ _SWITCH_ON = text(f"""
     WHERE m.id = r.id AND r.pays AND NOT m.is_active AND m.deactivation_reason = :reason
     RETURNING m.id, m.user_id, r.customer
 """)  # noqa: S608
-
-_RUNNING = text("""
-    SELECT id, steve_transaction_id, charge_box_id, connector_id, user_id, tag_mapping_id FROM charging_sessions
-    WHERE state = 'open' AND tag_mapping_id = ANY(CAST(:mappings AS bigint[])) ORDER BY id
-""")
 
 _CARDS_OF = text("""
     SELECT m.id FROM tag_mappings m
@@ -94,17 +95,4 @@ async def cards_of(uow: UnitOfWork, *, customer: str | None, subscription: str |
 
 async def stop_sessions(uow: UnitOfWork, mappings: list[int], *, reason: str) -> int:
     """Ask for a stop of every running session of these mappings, inherited ones included; how many there are."""
-    running = (await uow.execute(_RUNNING, {"mappings": mappings})).all()
-    for session in running:
-        uow.emit(
-            SessionStopWanted(
-                audience=Audience.operators_and(session.user_id),
-                session_id=session.id,
-                transaction_id=session.steve_transaction_id,
-                charge_box_id=session.charge_box_id,
-                connector_id=session.connector_id,
-                user_mapping_id=session.tag_mapping_id,
-                reason=reason,
-            )
-        )
-    return len(running)
+    return await SessionStopRepository(uow).want_of_cards(mappings, StopReason(reason))

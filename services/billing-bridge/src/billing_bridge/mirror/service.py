@@ -26,6 +26,7 @@ log = structlog.get_logger(__name__)
 
 FEES_A_PASS = 1_000
 """Invoices whose fees are fetched in one pass; the rest waits for the next."""
+LIST_NOT_BELIEVED = "list_not_believed"
 GIVE_UP_AFTER = 3
 """Customers in a row whose wallets cannot be read before the pass ends: Lago is away."""
 
@@ -106,7 +107,7 @@ class Mirror:
         await self._sweeper.run(subscriptions_of(customer))
 
     async def _read_needed(self) -> bool:
-        changed = False
+        changed, believable = False, True
         problem: LagoUnavailable | LagoRefused | None = None
         for sweep in NEEDED_FOR_BILLING:
             try:
@@ -118,12 +119,14 @@ class Mirror:
                 problem = problem or refused
             else:
                 changed = changed or swept.changed > 0 or swept.deleted > 0
-                if sweep.entity is SUBSCRIPTION:
+                believable = believable and swept.believable
+                if sweep.entity is SUBSCRIPTION and swept.believable:
                     await self._subscriptions_are_complete()
         if problem is not None:
             log.warning("lago_mirror_failed", error=type(problem).__name__, reason=str(problem))
         stopped = await self._gate.check() if self._gate is not None and problem is None else None
-        await self._note(Component.LAGO, error_code(problem) if problem is not None else stopped)
+        code = error_code(problem) if problem is not None else stopped
+        await self._note(Component.LAGO, code if believable else code or LIST_NOT_BELIEVED)
         return changed
 
     async def _subscriptions_are_complete(self) -> None:

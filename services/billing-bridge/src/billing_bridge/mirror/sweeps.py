@@ -30,9 +30,15 @@ log = structlog.get_logger(__name__)
 CHUNK = 500
 MAX_CONFIRMATIONS = 200
 """Objects that one pass asks Lago about one by one because its list did not show them; the rest waits."""
+FEW_ABSENT = 10
+"""A whole list may lack so many that we know; beyond, not more than it shows."""
 _OPEN_INVOICES = ("draft", "pending", "failed")
 _UNPAID = ("pending", "failed")
 _MINUTE, _HOUR, _DAY = 60.0, 3_600.0, 86_400.0
+
+
+def _everything(today: date) -> ColumnElement[bool]:
+    return true()
 
 
 @dataclass(frozen=True)
@@ -42,11 +48,16 @@ class Sweep:
     entity: Entity
     source: Callable[[LagoClient, date], AsyncIterator[Raw]]
     """``source(lago, today)``: every page, to the end."""
-    scope: Callable[[date], ColumnElement[bool]] = lambda today: true()
+    scope: Callable[[date], ColumnElement[bool]] = _everything
     """Which mirrored objects a complete list shows if they still exist."""
     component: Component | None = None
     """Where its last success is kept, which its cadence is counted from; None: read with every refresh."""
     seconds: float = 0
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the list shows all of its kind."""
+        return self.scope is _everything
 
 
 NEEDED_FOR_BILLING = (
@@ -111,6 +122,8 @@ class Swept:
     skipped: int = 0
     """Objects that could not be mirrored."""
     deleted: int = 0
+    believable: bool = True
+    """False: the list lacks more than it shows, so nothing was concluded from what it lacks."""
 
 
 class Sweeper:
@@ -178,13 +191,20 @@ class Sweeper:
             return len(await MirrorRepository(uow).upsert(entity, chunk, read_at=read_at))
 
     async def _confirm_absent(self, sweep: Sweep, seen: set[str], read_at: datetime, swept: Swept) -> None:
+        """Another organisation's key, or a Lago that was emptied, confirms with a 404 that everything is gone."""
+        most = max(FEW_ABSENT, len(seen))
+        limit = max(MAX_CONFIRMATIONS, most + 1) if sweep.is_whole else MAX_CONFIRMATIONS
         async with self._database.unit_of_work() as uow:
             absent = await MirrorRepository(uow).absent(
-                sweep.entity, sweep.scope(read_at.date()), seen, read_at=read_at, limit=MAX_CONFIRMATIONS
+                sweep.entity, sweep.scope(read_at.date()), seen, read_at=read_at, limit=limit
             )
-        if len(absent) == MAX_CONFIRMATIONS:
+        if sweep.is_whole and len(absent) > most:
+            log.error("lago_list_not_believed", entity=sweep.entity.name, shown=len(seen))
+            swept.believable = False
+            return
+        if len(absent) >= MAX_CONFIRMATIONS:
             log.warning("lago_many_absent", entity=sweep.entity.name)
-        for lago_id, key in absent:
+        for lago_id, key in absent[:MAX_CONFIRMATIONS]:
             answer = await self.refetch(sweep.entity, lago_id, key)
             swept.changed += answer.changed
             swept.deleted += answer.deleted
