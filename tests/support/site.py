@@ -1,13 +1,12 @@
 """A SteVe with chargers, our database, and the sync-worker between them."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
-from sqlalchemy import text
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from polaris_common.charging.meters import MeterRepository
@@ -23,6 +22,7 @@ from polaris_common.steve import SteveClient
 from polaris_sim.steve import Profile, SteveConfig, SteveSimulator, create_app
 from sync_worker.runs.service import SyncRuns
 from sync_worker.transactions.service import TransactionSync
+from tests.support.sql import WithDatabase
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 CARD = "CARD0001"
@@ -48,10 +48,9 @@ class Requests:
 
 
 @dataclass
-class Site:
+class Site(WithDatabase):
     """Everything a test of the sync-worker touches."""
 
-    database: Database
     steve: SteveSimulator
     requests: Requests
     client: SteveClient
@@ -130,21 +129,6 @@ class Site:
     async def fleet(self) -> str:
         """The fleet's tier."""
         return str((await self.row("SELECT tier FROM sync_schedule")).tier)
-
-    async def execute(self, statement: str, **values: Any) -> None:
-        """Run SQL."""
-        async with self.database.unit_of_work() as uow:
-            await uow.execute(text(statement), values)
-
-    async def rows(self, query: str, **values: Any) -> Sequence[Any]:
-        """The rows of a query."""
-        async with self.database.unit_of_work() as uow:
-            return (await uow.execute(text(query), values)).all()
-
-    async def row(self, query: str, **values: Any) -> Any:
-        """The only row of a query."""
-        (row,) = await self.rows(query, **values)
-        return row
 
     async def in_operation(self) -> None:
         """The worker has been running for a while: SteVe's whole table has been read once."""

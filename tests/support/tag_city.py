@@ -1,13 +1,12 @@
 """A SteVe with tags, our database, and the tag sync between them."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
 import httpx
-from sqlalchemy import text
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from polaris_common.db import Database
@@ -19,6 +18,7 @@ from polaris_common.steve import SteveClient
 from polaris_sim.clock import SimClock
 from polaris_sim.steve import Profile, SteveConfig, SteveSimulator, create_app
 from sync_worker.tags.service import TagPolicy, TagSync
+from tests.support.sql import WithDatabase
 
 Before = Callable[[str, str], Awaitable[None]]
 
@@ -45,10 +45,9 @@ class Requests:
 
 
 @dataclass
-class TagCity:
+class TagCity(WithDatabase):
     """SteVe, the tag sync and our database."""
 
-    database: Database
     steve: SteveSimulator
     clock: SimClock
     requests: Requests
@@ -131,21 +130,6 @@ class TagCity:
         await self.execute(
             "UPDATE tag_mappings SET is_active = true, deactivation_reason = NULL WHERE id_tag = :tag", tag=id_tag
         )
-
-    async def execute(self, statement: str, **values: Any) -> None:
-        """Run SQL."""
-        async with self.database.unit_of_work() as uow:
-            await uow.execute(text(statement), values)
-
-    async def rows(self, query: str, **values: Any) -> Sequence[Any]:
-        """The rows of a query."""
-        async with self.database.unit_of_work() as uow:
-            return (await uow.execute(text(query), values)).all()
-
-    async def row(self, query: str, **values: Any) -> Any:
-        """The only row of a query."""
-        (row,) = await self.rows(query, **values)
-        return row
 
     async def changes(self, id_tag: str) -> list[tuple[str, str]]:
         """The log of a tag: (change, reason)."""

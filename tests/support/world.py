@@ -1,6 +1,6 @@
 """The test's city: real PostgreSQL and Redis, the workers in process, SteVe and Lago as simulators."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -9,7 +9,6 @@ from typing import Any
 from uuid import UUID
 
 import httpx
-from sqlalchemy import text
 
 from billing_bridge.ledger.service import Ledger
 from billing_bridge.mirror.service import Mirror
@@ -36,6 +35,7 @@ from polaris_sim.steve import Profile, SteveConfig, SteveSimulator
 from polaris_sim.steve import create_app as steve_app
 from sync_worker.runs.service import SyncRuns
 from sync_worker.transactions.service import TransactionSync
+from tests.support.sql import WithDatabase
 
 METRIC = "ev_charging_kwh"
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -53,10 +53,9 @@ class DriverInWorld:
 
 
 @dataclass
-class World:
+class World(WithDatabase):
     """Everything a test of the money path touches."""
 
-    database: Database
     steve: SteveSimulator
     lago: LagoSimulator
     transactions: TransactionSync
@@ -68,6 +67,7 @@ class World:
     accounts: CustomerAccounts
     gate: SafetyGate
     reconciliation: Reconciliation
+    client: LagoClient
     _drivers: int = field(default=0)
     _register: int = field(default=100_000)
 
@@ -149,21 +149,6 @@ class World:
         await self.execute("UPDATE lago_events SET next_attempt_at = now() WHERE status = 'pending'")
         await self.sender.send_due()
 
-    async def execute(self, statement: str, **values: Any) -> None:
-        """Run SQL."""
-        async with self.database.unit_of_work() as uow:
-            await uow.execute(text(statement), values)
-
-    async def rows(self, query: str, **values: Any) -> Sequence[Any]:
-        """The rows of a query."""
-        async with self.database.unit_of_work() as uow:
-            return (await uow.execute(text(query), values)).all()
-
-    async def row(self, query: str, **values: Any) -> Any:
-        """The only row of a query."""
-        (row,) = await self.rows(query, **values)
-        return row
-
     def billed_wh(self, subscription: str) -> int:
         """What Lago has counted, in Wh."""
         return int(self.lago.units(subscription, METRIC) * Decimal(1000))
@@ -231,6 +216,7 @@ async def build_world(
         accounts=CustomerAccounts(database, lago_client),
         gate=gate,
         reconciliation=Reconciliation(database, lago_client, metric_code=METRIC),
+        client=lago_client,
     )
     await steve_client.close()
     await lago_client.close()

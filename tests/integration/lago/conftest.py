@@ -1,7 +1,7 @@
 """A town with a simulated Lago that can send its webhooks to our inbox, and a Lago that says what it is told."""
 
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -9,7 +9,7 @@ from uuid import UUID
 
 import httpx
 import pytest
-from sqlalchemy import text
+from tests.support.sql import WithDatabase
 
 from billing_bridge.ledger.service import Ledger
 from billing_bridge.mirror.service import Mirror
@@ -40,10 +40,9 @@ LAGO = LagoSettings(lago_api_url="http://lago.test", lago_api_key="lago-key")
 
 
 @dataclass
-class Town:
+class Town(WithDatabase):
     """The billing-bridge and a simulated Lago; nobody charges here, so there is no SteVe."""
 
-    database: Database
     lago: LagoSimulator
     ledger: Ledger
     sender: Sender
@@ -99,21 +98,6 @@ class Town:
             tag=id_tag,
             mapping=mapping,
         )
-
-    async def execute(self, statement: str, **values: Any) -> None:
-        """Run SQL."""
-        async with self.database.unit_of_work() as uow:
-            await uow.execute(text(statement), values)
-
-    async def rows(self, query: str, **values: Any) -> Sequence[Any]:
-        """The rows of a query."""
-        async with self.database.unit_of_work() as uow:
-            return (await uow.execute(text(query), values)).all()
-
-    async def row(self, query: str, **values: Any) -> Any:
-        """The only row of a query."""
-        (row,) = await self.rows(query, **values)
-        return row
 
     async def events(self, kind: str) -> list[dict[str, Any]]:
         """The payloads of all domain events of one type, oldest first."""

@@ -60,7 +60,7 @@ def test_a_tag_change_takes_a_dormant_box_back_to_idle() -> None:
 
 
 @given(st.sampled_from(Tier), st.integers(0, 5))
-def test_y6_not_knowing_changes_nothing(tier: Tier, ticks: int) -> None:
+def test_not_knowing_changes_nothing(tier: Tier, ticks: int) -> None:
     assert evaluate(BoxCadence(tier, ticks), None, POLICY) == BoxCadence(tier, ticks)
 
 
@@ -74,7 +74,7 @@ def test_the_fleet_is_as_active_as_its_most_active_box() -> None:
     ("tier", "later"),
     [(Tier.ACTIVE, timedelta(minutes=15)), (Tier.IDLE, timedelta(hours=1)), (Tier.DORMANT, timedelta(weeks=1))],
 )
-def test_y16_the_next_run_follows_from_the_last_one_and_the_tier_alone(tier: Tier, later: timedelta) -> None:
+def test_the_next_run_follows_from_the_last_one_and_the_tier_alone(tier: Tier, later: timedelta) -> None:
     assert next_run(Standing(tier, last_success_at=NOW), POLICY, now=NOW + timedelta(minutes=3)) == NOW + later
 
 
@@ -102,6 +102,6 @@ def test_a_fixed_schedule_counts_from_when_a_worker_first_looked() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "often", "* * *", "61 * * * *", "0 0 30 2 *", "@hourly"])
-def test_y18_what_is_no_schedule_is_refused(text: str) -> None:
+def test_what_is_no_schedule_is_refused(text: str) -> None:
     with pytest.raises(InvalidCron):
         next_match(text, after=NOW)

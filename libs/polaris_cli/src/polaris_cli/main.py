@@ -58,8 +58,15 @@ def replay(
 
 billing_app = typer.Typer(help="The energy books.", no_args_is_help=True)
 session_app = typer.Typer(help="One charging session.", no_args_is_help=True)
+tags_app = typer.Typer(help="Tags in SteVe.", no_args_is_help=True)
 app.add_typer(billing_app, name="billing")
 app.add_typer(session_app, name="session")
+app.add_typer(tags_app, name="tags")
+
+Reason = Annotated[str, typer.Option("--reason", help="Why, for the record.")]
+AlthoughClosed = Annotated[
+    bool, typer.Option("--although-closed", help="Even if Lago has closed the period and may bill nothing.")
+]
 
 
 @billing_app.callback()
@@ -69,10 +76,46 @@ def _billing_commands() -> None:
 
 @billing_app.command()
 def verify() -> None:
-    """Compare meters, ledger, delivered events and Lago; status 1 on any difference."""
+    """Compare meters, ledger, delivered events, Lago and invoices; status 1 on any difference."""
     from polaris_cli.billing.command import verify as run  # noqa: PLC0415
 
     _leave(run)
+
+
+@billing_app.command()
+def status() -> None:
+    """Print what waits, what is stopped and what a person must look at; status 1 if there is such a thing."""
+    from polaris_cli.billing.command import status as run  # noqa: PLC0415
+
+    _leave(run)
+
+
+@billing_app.command()
+def resend(
+    subscription: Annotated[str, typer.Argument(help="The subscription's external id.")],
+    *,
+    reason: Reason,
+    although_closed: AlthoughClosed = False,
+) -> None:
+    """Send again, unchanged, what the last comparison found Lago to have lost."""
+    from polaris_cli.billing.command import Again  # noqa: PLC0415
+    from polaris_cli.billing.command import resend as run  # noqa: PLC0415
+
+    _leave(lambda: run(subscription, Again(reason, although_closed)))
+
+
+@billing_app.command(name="retry-event")
+def retry_event(
+    transaction_id: Annotated[str, typer.Argument(help="The event's transaction_id.")],
+    *,
+    reason: Reason,
+    although_closed: AlthoughClosed = False,
+) -> None:
+    """Send a quarantined event again, once the cause is gone."""
+    from polaris_cli.billing.command import Again  # noqa: PLC0415
+    from polaris_cli.billing.command import retry as run  # noqa: PLC0415
+
+    _leave(lambda: run(transaction_id, Again(reason, although_closed)))
 
 
 @session_app.callback()
@@ -83,9 +126,43 @@ def _session_commands() -> None:
 @session_app.command()
 def explain(session_id: Annotated[int, typer.Argument(help="The session's id.")]) -> None:
     """Print readings, slices, events, answers and reasons behind a session's bill."""
-    from polaris_cli.billing.command import explain as run  # noqa: PLC0415
+    from polaris_cli.session.command import explain as run  # noqa: PLC0415
 
     _leave(lambda: run(session_id))
+
+
+@session_app.command()
+def release(
+    session_id: Annotated[int, typer.Argument(help="The session's id.")],
+    *,
+    reason: Reason,
+    stop_wh: Annotated[int | None, typer.Option(min=0, help="The register at its end, in Wh.")] = None,
+    as_measured: Annotated[bool, typer.Option("--as-measured", help="Take the value that was measured.")] = False,
+    stopped_at: Annotated[str | None, typer.Option(help="When it ended, if nothing says so.")] = None,
+) -> None:
+    """Settle a session that was set aside, so that it is billed."""
+    from polaris_cli.session.command import Stop  # noqa: PLC0415
+    from polaris_cli.session.command import release as run  # noqa: PLC0415
+
+    _leave(lambda: run(session_id, Stop(stop_wh, as_measured, stopped_at), reason))
+
+
+@tags_app.callback()
+def _tags_commands() -> None:
+    """Tags in SteVe."""
+
+
+@tags_app.command()
+def consent(
+    consent_id: Annotated[int | None, typer.Argument(help="The request to answer; without one, what waits.")] = None,
+    *,
+    approve: Annotated[bool, typer.Option("--approve", help="Block these tags.")] = False,
+    refuse: Annotated[bool, typer.Option("--refuse", help="Do not block them.")] = False,
+) -> None:
+    """Show the request to block many tags that waits for a person, or answer it."""
+    from polaris_cli.tags.command import consent as run  # noqa: PLC0415
+
+    _leave(lambda: run(consent_id, approve=approve, refuse=refuse))
 
 
 def _leave(command: Callable[[], int]) -> None:

@@ -10,6 +10,7 @@ from billing_bridge.reconciliation.service import Reconciliation
 from billing_bridge.safety.service import SafetyGate
 from billing_bridge.sender.service import Sender
 from billing_bridge.settings import BillingBridgeSettings
+from billing_bridge.watch.service import Watch
 from billing_bridge.webhooks.service import WebhookInbox
 from polaris_common.alive import keep_alive_file
 from polaris_common.clock import SystemClock
@@ -18,7 +19,7 @@ from polaris_common.db.partitions import drop_old_events, ensure_partitions
 from polaris_common.events.relay import EventRelay
 from polaris_common.jobs import Jobs, JobWorker, Queue
 from polaris_common.jobs.queue import JobName
-from polaris_common.lago import LagoClient
+from polaris_common.lago import LagoClient, RequestBudget
 from polaris_common.observability import configure_logging
 from polaris_common.observability.health import Component, report
 from polaris_common.process import every, require_database, run, run_until_stopped
@@ -28,7 +29,8 @@ SWEEP_SECONDS = 1.0
 NOT_CONFIGURED_SECONDS = 30.0
 PARTITION_SECONDS = 3_600.0
 LAGO_SWEEP_SECONDS = 60.0
-RECONCILE_SECONDS = 3_600.0
+RECONCILE_SECONDS = 600.0
+WATCH_SECONDS = 15.0
 
 
 async def serve(settings: BillingBridgeSettings) -> None:
@@ -58,14 +60,17 @@ async def serve(settings: BillingBridgeSettings) -> None:
             every(PARTITION_SECONDS, keep_partitions, name="partitions"),
         ]
         if settings.lago_configured:
-            lago = LagoClient(settings)
+            lago = LagoClient(settings, budget=RequestBudget(settings.lago_requests_per_second))
             stack.push_async_callback(lago.close)
             gate = SafetyGate(database, lago, settings.lago_metric_code)
             sender = Sender(database, lago, SystemClock(), gate)
             functions.append((JobName.SEND_EVENTS, sender.send_due))
             tasks.append(every(SWEEP_SECONDS, sender.send_due, name="send_events"))
-            reconciliation = Reconciliation(database, lago, metric_code=settings.lago_metric_code)
-            tasks.append(every(RECONCILE_SECONDS, reconciliation.check, name="reconciliation"))
+            reconciliation = Reconciliation(
+                database, lago, metric_code=settings.lago_metric_code, close_margin=settings.close_margin
+            )
+            tasks.append(every(RECONCILE_SECONDS, reconciliation.check_due, name="reconciliation"))
+            tasks.append(every(WATCH_SECONDS, Watch(database, settings.watch_policy).look, name="watch"))
             tasks += _mirroring(Mirror(database, lago, ledger, gate), database, gate, settings.lago_mirror_seconds)
         else:
             tasks.append(every(NOT_CONFIGURED_SECONDS, say_not_configured, name="lago_not_configured"))

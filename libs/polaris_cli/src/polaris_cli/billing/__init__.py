@@ -1,1 +1,1 @@
-"""``polaris billing`` and ``polaris session``: the books, for people."""
+"""``polaris billing``: the books, for people."""

@@ -1,38 +1,31 @@
-"""``polaris billing verify`` and ``polaris session explain``."""
+"""``polaris billing …``: the books, how billing stands, and sending events again."""
 
 import asyncio
 import json
 import sys
-from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from dataclasses import dataclass
 
-from pydantic_settings import BaseSettings
-from sqlalchemy.exc import SQLAlchemyError
-
-from polaris_cli.problems import BadInput, CommandError
-from polaris_common.books.explain import explain_session
-from polaris_common.books.three_way import (
-    Difference,
-    Totals,
-    against_lago,
-    internal_differences,
-    lago_wh,
-    subscription_books,
-    totals,
-)
-from polaris_common.db import Database, UnitOfWork
+from polaris_cli.database import actor, in_unit_of_work, settings, with_database
+from polaris_cli.problems import CommandError
+from polaris_common.books.invoices import invoice_differences
+from polaris_common.books.lago_check import LagoCheck, UsageUnreadable
+from polaris_common.books.redelivery import resend_lost, retry_event
+from polaris_common.books.sentences import sentence
+from polaris_common.books.status import billing_status
+from polaris_common.books.three_way import Difference, Totals, internal_differences, payers, totals
+from polaris_common.db import Database
 from polaris_common.energy import kwh_text
 from polaris_common.lago import LagoClient, LagoRefused, LagoUnavailable
-from polaris_common.settings import DatabaseSettings, LagoSettings, SettingsError, load
+from polaris_common.settings import LagoSettings
 
 
 def verify() -> int:
-    """Compare register, ledger, delivered events and Lago; 0 when all agree, 1 on any difference.
+    """Compare register, ledger, delivered events, Lago and invoices; 0 when all agree, 1 on any difference.
 
     Raises:
         CommandError: the database or Lago cannot be reached.
     """
-    sums, differences = asyncio.run(_verify())
+    sums, differences = asyncio.run(with_database(_verify))
     for name, wh in (
         ("metered", sums.metered_wh),
         ("not billed, with a reason", sums.unbilled_wh),
@@ -41,63 +34,80 @@ def verify() -> int:
     ):
         sys.stdout.write(f"{name:<28}{kwh_text(wh):>16} kWh\n")
     for each in differences:
-        sys.stdout.write(f"{each.kind:<18}{each.subject:<48}{kwh_text(each.difference_wh):>14} kWh\n")
+        sys.stdout.write(f"{sentence(each)}\n")
     sys.stdout.write("The books balance.\n" if not differences else f"{len(differences)} differences.\n")
     return 1 if differences else 0
 
 
-def explain(session_id: int) -> int:
-    """Print everything behind one session's bill as JSON.
+def status() -> int:
+    """Print how billing stands as JSON; 0 when nothing needs a person, 1 otherwise."""
+    found = asyncio.run(in_unit_of_work(billing_status))
+    sys.stdout.write(f"{json.dumps(found, indent=2)}\n")
+    events = found["events"]
+    fine = found["sending"]["allowed"] and not (
+        events["quarantined"] or found["webhooks"]["dead"] or found["findings"] or found["alerts"]
+    )
+    return 0 if fine else 1
+
+
+@dataclass(frozen=True)
+class Again:
+    """Why something is sent again, and whether even into a closed period."""
+
+    reason: str
+    although_closed: bool = False
+
+
+def retry(transaction_id: str, again: Again) -> int:
+    """Let a quarantined event be sent again.
 
     Raises:
-        BadInput: there is no such session.
+        Refused: there is none, it is not quarantined, or its period is closed.
     """
-    found = asyncio.run(_with_database(lambda uow: explain_session(uow, session_id)))
-    if found is None:
-        raise BadInput(f"There is no session {session_id}.")
-    sys.stdout.write(f"{json.dumps(found, indent=2, ensure_ascii=False)}\n")
+    asyncio.run(
+        in_unit_of_work(
+            lambda uow: retry_event(
+                uow, transaction_id, reason=again.reason, actor=actor(), although_closed=again.although_closed
+            )
+        )
+    )
+    sys.stdout.write(f"{transaction_id} will be sent again.\n")
     return 0
 
 
-async def _verify() -> tuple[Totals, list[Difference]]:
-    async def read(uow: UnitOfWork) -> tuple[Totals, list[Difference], Any]:
-        return await totals(uow), await internal_differences(uow), await subscription_books(uow)
+def resend(subscription: str, again: Again) -> int:
+    """Let the events that Lago lost of a subscription be sent again, as they were.
 
-    sums, differences, books = await _with_database(read)
-    settings = _settings(LagoSettings)
-    if settings.lago_api_url is None or settings.lago_api_key is None:
+    Raises:
+        Refused: nothing is known to be lost, or the period is closed.
+    """
+    count = asyncio.run(
+        in_unit_of_work(
+            lambda uow: resend_lost(
+                uow, subscription, reason=again.reason, actor=actor(), although_closed=again.although_closed
+            )
+        )
+    )
+    sys.stdout.write(f"{count} events will be sent again.\n")
+    return 0
+
+
+async def _verify(database: Database) -> tuple[Totals, list[Difference]]:
+    lago_settings = settings(LagoSettings)
+    metric_code = lago_settings.lago_metric_code
+    async with database.unit_of_work() as uow:
+        sums, differences = await totals(uow), await internal_differences(uow)
+        differences += await invoice_differences(uow, metric_code=metric_code)
+        subscriptions = await payers(uow, metric_code=metric_code)
+    if lago_settings.lago_api_url is None or lago_settings.lago_api_key is None:
         return sums, differences
-    lago = LagoClient(settings)
+    lago = LagoClient(lago_settings)
     try:
-        for each in books:
-            usage = await lago.current_usage(each.customer, each.subscription)
-            difference = against_lago(each, lago_wh(usage, settings.lago_metric_code))
-            if difference is not None:
-                differences.append(difference)
-    except (LagoUnavailable, LagoRefused) as error:
+        check = LagoCheck(database, lago, metric_code=metric_code)
+        for each in subscriptions:
+            differences += await check.compare(each)
+    except (LagoUnavailable, LagoRefused, UsageUnreadable) as error:
         raise CommandError(f"Lago does not tell its usage: {error}.") from None
     finally:
         await lago.close()
     return sums, differences
-
-
-T = TypeVar("T")
-S = TypeVar("S", bound=BaseSettings)
-
-
-def _settings(kind: type[S]) -> S:
-    try:
-        return load(kind)
-    except SettingsError as problem:
-        raise BadInput(str(problem)) from None
-
-
-async def _with_database(work: Callable[[UnitOfWork], Awaitable[T]]) -> T:
-    database = Database(_settings(DatabaseSettings), application_name="polaris-cli")
-    try:
-        async with database.unit_of_work() as uow:
-            return await work(uow)
-    except (OSError, TimeoutError, SQLAlchemyError) as error:
-        raise CommandError(f"The database of DATABASE_URL cannot be read ({type(error).__name__}).") from None
-    finally:
-        await database.close()

@@ -1,15 +1,19 @@
-"""The three-way books: register ↔ ledger ↔ delivered ↔ Lago."""
+"""The three-way books: register ↔ ledger ↔ delivered ↔ Lago, and the invoices that Lago makes of them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
-from decimal import Decimal
+from datetime import timedelta
 from enum import StrEnum
-from typing import Any
 
 from sqlalchemy import text
 
 from polaris_common.db import UnitOfWork
+
+MAX_IDS = 50
+"""So many of the events that differ are kept by name; the count is of all."""
+
+SIGNED_WH = "CASE WHEN a.layer % 2 = 0 THEN a.to_wh - a.from_wh ELSE a.from_wh - a.to_wh END"
+"""What slice ``a`` sells; negative when it takes energy back."""
 
 
 class Kind(StrEnum):
@@ -21,6 +25,10 @@ class Kind(StrEnum):
     QUARANTINED = "quarantined"
     MISSING_IN_LAGO = "missing_in_lago"
     EXTRA_IN_LAGO = "extra_in_lago"
+    VALUE_DIFFERS = "value_differs"
+    USAGE_DIFFERS = "usage_differs"
+    """Lago has each event as it was sent, and counts something else."""
+    INVOICE_DIFFERS = "invoice_differs"
 
 
 @dataclass(frozen=True)
@@ -32,18 +40,18 @@ class Difference:
     difference_wh: int
     subscription: str | None = None
     session_id: int | None = None
+    transaction_ids: tuple[str, ...] = ()
+    """The events that differ, at most ``MAX_IDS`` of them."""
+    event_count: int | None = None
+    """How many events differ."""
 
 
 @dataclass(frozen=True)
-class SubscriptionBooks:
-    """One subscription's energy of the running period, in Wh."""
+class Payer:
+    """A subscription whose usage Lago counts now."""
 
     subscription: str
     customer: str
-    period_started_at: datetime | None
-    period_ending_at: datetime | None
-    delivered_wh: int
-    """What Lago has accepted for the running period."""
 
 
 @dataclass(frozen=True)
@@ -59,11 +67,9 @@ class Totals:
     delivered_wh: int
 
 
-_SESSION_DIFFERENCES = text("""
-WITH sold AS (
-    SELECT session_id, sum(CASE WHEN layer % 2 = 0 THEN to_wh - from_wh ELSE from_wh - to_wh END) AS wh
-    FROM energy_slices GROUP BY session_id
-)
+# ruff: noqa: S608 - what is put into the statements is our own
+_SESSION_DIFFERENCES = text(f"""
+WITH sold AS (SELECT a.session_id, sum({SIGNED_WH}) AS wh FROM energy_slices a GROUP BY a.session_id)
 SELECT s.id, s.steve_transaction_id, b.subscription_external_id, s.stop_wh - s.start_wh - coalesce(sold.wh, 0) AS wh
 FROM charging_sessions s
 LEFT JOIN session_billing b ON b.session_id = s.id
@@ -74,40 +80,34 @@ WHERE s.state = 'settled' AND s.billed_revision = s.revision
 ORDER BY s.id
 """)
 
-_EVENT_DIFFERENCES = text("""
-SELECT e.transaction_id, e.status, a.subscription_external_id, a.session_id,
-       CASE WHEN a.layer % 2 = 0 THEN a.to_wh - a.from_wh ELSE a.from_wh - a.to_wh END AS wh
+_EVENT_DIFFERENCES = text(f"""
+SELECT e.transaction_id, e.status, a.subscription_external_id, a.session_id, {SIGNED_WH} AS wh
 FROM lago_events e JOIN energy_slices a ON a.id = e.slice_id
 WHERE e.status = 'quarantined' OR (e.status = 'pending' AND e.created_at < now() - make_interval(secs => :grace))
 ORDER BY e.id
 """)
 
-_TOTALS = text("""
+_TOTALS = text(f"""
 SELECT (SELECT count(*) FROM charging_sessions WHERE state = 'settled') AS sessions,
        (SELECT coalesce(sum(stop_wh - start_wh), 0) FROM charging_sessions WHERE state = 'settled') AS metered_wh,
        (SELECT coalesce(sum(s.stop_wh - s.start_wh - b.billed_wh), 0) FROM charging_sessions s
         JOIN session_billing b ON b.session_id = s.id
         WHERE s.state = 'settled' AND b.status IN ('held', 'not_billable')) AS unbilled_wh,
-       (SELECT coalesce(sum(CASE WHEN layer % 2 = 0 THEN to_wh - from_wh ELSE from_wh - to_wh END), 0)
-        FROM energy_slices) AS ledger_wh,
-       (SELECT coalesce(sum(CASE WHEN a.layer % 2 = 0 THEN a.to_wh - a.from_wh ELSE a.from_wh - a.to_wh END), 0)
+       (SELECT coalesce(sum({SIGNED_WH}), 0) FROM energy_slices a) AS ledger_wh,
+       (SELECT coalesce(sum({SIGNED_WH}), 0)
         FROM lago_events e JOIN energy_slices a ON a.id = e.slice_id WHERE e.status = 'delivered') AS delivered_wh
 """)
 
-_SUBSCRIPTIONS = text("""
-SELECT s.external_id, s.external_customer_id, s.period_started_at, s.period_ending_at,
-       coalesce(sum(CASE WHEN a.layer % 2 = 0 THEN a.to_wh - a.from_wh ELSE a.from_wh - a.to_wh END)
-                FILTER (WHERE e.status = 'delivered'
-                        AND (s.period_started_at IS NULL
-                             OR (e.body::json->>'timestamp')::numeric >= extract(epoch FROM s.period_started_at))
-                        AND (s.period_ending_at IS NULL
-                             OR (e.body::json->>'timestamp')::numeric <= extract(epoch FROM s.period_ending_at))),
-                0) AS delivered_wh
-FROM lago_subscriptions s
-LEFT JOIN energy_slices a ON a.subscription_external_id = s.external_id
-LEFT JOIN lago_events e ON e.slice_id = a.id
+# Those whose plan counts nothing of ours, and that never had energy, have nothing to compare.
+_PAYERS = text("""
+SELECT s.external_id, s.external_customer_id FROM lago_subscriptions s
 WHERE s.status = 'active' AND s.deleted_at IS NULL
-GROUP BY s.lago_id ORDER BY s.external_id
+  AND (CAST(:closing AS interval) IS NULL
+       OR s.period_ending_at BETWEEN now() AND now() + CAST(:closing AS interval))
+  AND (EXISTS (SELECT FROM energy_slices a WHERE a.subscription_external_id = s.external_id)
+       OR coalesce((SELECT :metric = ANY(p.metric_codes) FROM lago_plans p
+                    WHERE p.code = s.plan_code ORDER BY p.deleted_at NULLS FIRST LIMIT 1), true))
+ORDER BY s.external_id
 """)
 
 
@@ -129,37 +129,19 @@ async def totals(uow: UnitOfWork) -> Totals:
     return Totals(row.sessions, int(row.metered_wh), int(row.unbilled_wh), int(row.ledger_wh), int(row.delivered_wh))
 
 
-async def subscription_books(uow: UnitOfWork) -> Sequence[SubscriptionBooks]:
-    """What Lago should have counted for each active subscription in its running period."""
-    return [
-        SubscriptionBooks(
-            row.external_id,
-            row.external_customer_id,
-            row.period_started_at,
-            row.period_ending_at,
-            int(row.delivered_wh),
-        )
-        for row in await uow.execute(_SUBSCRIPTIONS)
-    ]
+async def payers(uow: UnitOfWork, *, metric_code: str, closing_within: timedelta | None = None) -> list[Payer]:
+    """The active subscriptions that energy may be counted for; of them, those whose period closes soon."""
+    values = {"metric": metric_code, "closing": closing_within}
+    return [Payer(row.external_id, row.external_customer_id) for row in await uow.execute(_PAYERS, values)]
 
 
-def lago_wh(usage: dict[str, Any], metric_code: str) -> int:
-    """The Wh that Lago's ``current_usage`` has counted under ``metric_code``."""
-    units = sum(
-        (
-            Decimal(str(charge["units"]))
-            for charge in usage.get("charges_usage") or []
-            if charge.get("billable_metric", {}).get("code") == metric_code
-        ),
-        Decimal(0),
+def difference_of(kind: Kind, subscription: str, by_event: Mapping[str, int]) -> Difference:
+    """One difference over several events, given with the Wh that each is off."""
+    return Difference(
+        kind,
+        f"subscription:{subscription}",
+        sum(by_event.values()),
+        subscription,
+        transaction_ids=tuple(sorted(by_event)[:MAX_IDS]),
+        event_count=len(by_event),
     )
-    return int(units * 1000)
-
-
-def against_lago(books: SubscriptionBooks, counted_wh: int) -> Difference | None:
-    """The difference between what Lago accepted and what it counts; None when there is none."""
-    difference = books.delivered_wh - counted_wh
-    if difference == 0:
-        return None
-    kind = Kind.MISSING_IN_LAGO if difference > 0 else Kind.EXTRA_IN_LAGO
-    return Difference(kind, f"subscription:{books.subscription}", difference, books.subscription)

@@ -149,6 +149,17 @@ class ChargingSessionRepository(Repository[ChargingSession]):
             self._emit_end(session)
         return len(moved)
 
+    async def locked(self, session_id: int) -> KnownSession | None:
+        """One session, held until this unit of work ends."""
+        query = f"SELECT {KNOWN_COLUMNS} FROM charging_sessions WHERE id = :id FOR UPDATE"  # noqa: S608 - our own names
+        row = (await self.uow.execute(text(query), {"id": session_id})).one_or_none()
+        return None if row is None else KnownSession._make(row)
+
+    async def settle_by_hand(self, session: KnownSession) -> None:
+        """Write what a person has decided about a locked session, and make billing look."""
+        await self._update([session])
+        self._emit_end(session)
+
     async def ownerless_id_tags(self) -> list[str]:
         """The idTags of sessions that nobody answers for yet."""
         return list((await self.uow.execute(OWNERLESS_TAGS)).scalars())

@@ -13,7 +13,7 @@ from cronsim import CronSim, CronSimError
 
 
 class Tier(StrEnum):
-    """As ``models.Tier``; this module knows no database. In order of activity."""
+    """How often a charge box, or the fleet, is looked at; in order of activity."""
 
     ACTIVE = "active"
     IDLE = "idle"

@@ -27,12 +27,14 @@ SILENT_AFTER = timedelta(hours=48)
 
 
 class State(StrEnum):
-    """As ``models.SessionState``; this module knows no database."""
+    """Where a charging session stands; ``settled`` and ``quarantined`` are ends."""
 
     OPEN = "open"
     STOPPED = "stopped"
+    """A stop value is known but may still change: SteVe has only a manual stop."""
     SETTLED = "settled"
     QUARANTINED = "quarantined"
+    """Not believable; a person must look. Never billed by guess."""
 
 
 class QuarantineReason(StrEnum):

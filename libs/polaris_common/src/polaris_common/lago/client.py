@@ -6,8 +6,8 @@ are below. Answers are read tolerantly: numbers as ``Decimal``, unknown fields i
 
 import base64
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
-from datetime import date
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
+from datetime import date, datetime
 from decimal import Decimal
 from http import HTTPStatus
 from typing import Any
@@ -15,7 +15,9 @@ from urllib.parse import quote
 
 import httpx
 
+from polaris_common.clock import to_wire
 from polaris_common.http.transport import RETRYABLE_STATUS, create_client, get_with_retries
+from polaris_common.lago.budget import Lane, PausedByLago, RequestBudget
 from polaris_common.settings import LagoSettings
 
 READ_SECONDS = 30.0
@@ -51,9 +53,15 @@ class LagoNotFound(LagoRefused):
 
 
 class LagoClient:
-    """One connection pool to one Lago organisation."""
+    """One connection pool to one Lago organisation. ``budget``: how many requests it gets; without one, any number."""
 
-    def __init__(self, settings: LagoSettings, *, transport: httpx.AsyncBaseTransport | None = None) -> None:
+    def __init__(
+        self,
+        settings: LagoSettings,
+        *,
+        budget: RequestBudget | None = None,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
         if settings.lago_api_url is None or settings.lago_api_key is None:
             raise ValueError("LAGO_API_URL and LAGO_API_KEY are not set")
         self._http = create_client(
@@ -62,6 +70,12 @@ class LagoClient:
             headers={"Authorization": f"Bearer {settings.lago_api_key.get_secret_value()}"},
             transport=transport,
         )
+        self._budget = budget or RequestBudget()
+
+    @property
+    def events_paused_for(self) -> float:
+        """The seconds for which Lago wants no events."""
+        return self._budget.pause(Lane.EVENTS)
 
     async def close(self) -> None:
         """Close the pool."""
@@ -76,12 +90,38 @@ class LagoClient:
         """
         content = '{"events":[' + ",".join(bodies) + "]}"
         try:
-            response = await self._http.post(
-                "/events/batch", content=content.encode(), headers={"Content-Type": "application/json"}
+            await self._budget.take(Lane.EVENTS)
+            response = await self._counted(
+                Lane.EVENTS,
+                self._http.post(
+                    "/events/batch", content=content.encode(), headers={"Content-Type": "application/json"}
+                ),
             )
+        except PausedByLago as paused:
+            raise LagoUnavailable(str(paused), retry_after=paused.seconds) from None
         except httpx.TransportError as error:
             raise LagoUnavailable(type(error).__name__) from error
         _read(response)
+
+    async def events(
+        self, *, subscription: str, code: str, since: datetime, until: datetime
+    ) -> AsyncIterator[dict[str, Any]]:
+        """The stored events of one subscription and metric from ``since`` to ``until``, whether they count or not.
+
+        ClickHouse shows each arrival of an event, the newest first. While events arrive, pages may overlap.
+        """
+        query = {
+            "external_subscription_id": subscription,
+            "code": code,
+            "timestamp_from": to_wire(since),
+            "timestamp_to": to_wire(until),
+        }
+        async for event in self._pages("/events", "events", query):
+            yield event
+
+    async def event(self, transaction_id: str) -> dict[str, Any]:
+        """Some event with that id."""
+        return await self._one(f"/events/{_quoted(transaction_id)}", "event")
 
     async def customers(self) -> AsyncIterator[dict[str, Any]]:
         """Every customer."""
@@ -218,10 +258,28 @@ class LagoClient:
 
     async def _get(self, path: str, query: Mapping[str, Any]) -> dict[str, Any]:
         try:
-            response = await get_with_retries(lambda: self._http.get(path, params=httpx.QueryParams(dict(query))))
+            response = await get_with_retries(lambda: self._get_once(path, query))
+        except PausedByLago as paused:
+            raise LagoUnavailable(str(paused), retry_after=paused.seconds) from None
         except httpx.TransportError as error:
             raise LagoUnavailable(type(error).__name__) from error
         return _read(response)
+
+    async def _get_once(self, path: str, query: Mapping[str, Any]) -> httpx.Response:
+        await self._budget.take(Lane.READS)
+        return await self._counted(Lane.READS, self._http.get(path, params=httpx.QueryParams(dict(query))))
+
+    async def _counted(self, lane: Lane, request: Awaitable[httpx.Response]) -> httpx.Response:
+        """The answer; what it says about rates goes to the budget."""
+        response = await request
+        if response.status_code == HTTPStatus.TOO_MANY_REQUESTS:
+            self._budget.refused(lane, retry_after=_retry_after(response))
+        else:
+            remaining = response.headers.get("x-ratelimit-remaining", "")
+            self._budget.answered(
+                lane, remaining=int(remaining) if remaining.isdecimal() else None, reset=_retry_after(response)
+            )
+        return response
 
 
 def _quoted(text: str) -> str:

@@ -27,6 +27,15 @@ _INNER_KEYS = (
     "payment_provider_wallet_transaction_payment_error",
 )  # fmt: skip
 
+# A dead letter is settled once any replay of it went through.
+_TROUBLE = text("""
+SELECT (SELECT count(*) FROM lago_webhook_events d WHERE d.status = 'dead' AND NOT EXISTS (
+            SELECT 1 FROM lago_webhook_events r
+            WHERE r.replayed_from_id = coalesce(d.replayed_from_id, d.id) AND r.status = 'processed')) AS dead,
+       (SELECT coalesce(sum(attempts), 0) FROM lago_webhook_events
+        WHERE status = 'pending' AND last_error IS NOT NULL) AS failures
+""")
+
 _CLONE = text("""
 INSERT INTO lago_webhook_events (unique_key, body_sha256, webhook_type, object_type, lago_object_id,
                                  external_customer_id, external_subscription_id, payload, replayed_from_id)
@@ -61,6 +70,14 @@ class Stored:
 
     id: int
     duplicate: bool
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """What operators should know: unsettled dead letters, and failed attempts of webhooks that still wait."""
+
+    dead: int
+    failures: int
 
 
 async def receive(database: Database, verifier: WebhookVerifier, raw_body: bytes, headers: Mapping[str, str]) -> Stored:
@@ -118,6 +135,11 @@ class InboxRepository(Repository[LagoWebhookEvent]):
         """Put a copy of a stored webhook at the end of the inbox, for a replay; its id, or None for an unknown one."""
         cloned: int | None = (await self.uow.execute(_CLONE, {"id": inbox_id})).scalar_one_or_none()
         return cloned
+
+    async def trouble(self) -> Trouble:
+        """How badly it goes with what is in the inbox."""
+        row = (await self.uow.execute(_TROUBLE)).one()
+        return Trouble(row.dead, int(row.failures))
 
 
 def parse(raw_body: bytes) -> dict[str, Any]:

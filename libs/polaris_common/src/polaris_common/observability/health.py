@@ -29,6 +29,8 @@ class Component(StrEnum):
     LAGO_METRIC = "lago_metric"
     """The safety gate's last verdict on the billable metric and the plans."""
     LAGO_WEBHOOKS = "lago_webhooks"
+    LAGO_BOOKS = "lago_books"
+    """When everything was last compared."""
     SYNC = "sync"
 
 

@@ -91,10 +91,15 @@ class EventLog:
         if store is self.config.store:
             return
         self.config.store = store
-        events, self.raw = self.raw, []
+        self.replace(self.raw)
+
+    def replace(self, events: Iterable[Event]) -> None:
+        """Have these events, in the order of their arrival, and no others: what a store has lost or spoiled."""
+        arrived = list(events)
+        self.raw = []
         for index in (self.series, self._slots, self._by_subscription, self._by_transaction):
             index.clear()
-        for event in events:
+        for event in arrived:
             if not self._is_known(event):
                 self._store(event)
 

@@ -1,7 +1,7 @@
 """The portal account of a Lago customer: found, or made (domain.md §3.7).
 
-Lago is asked before any transaction begins (L16). What another transaction may do at the same time is tried inside a
-savepoint, so that losing a race leaves a transaction that can go on (L15).
+Lago is asked before any transaction begins. What another transaction may do at the same time is tried inside a
+savepoint, so that losing a race leaves a transaction that can go on.
 """
 
 import re

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from sqlalchemy import func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
-from polaris_common.books.three_way import Difference
+from polaris_common.books.three_way import Difference, Kind
 from polaris_common.db import Repository
 from polaris_common.models import ReconciliationFinding
 
-CHECKED_KINDS = ("ledger_short", "ledger_excess", "undelivered", "quarantined", "missing_in_lago", "extra_in_lago")
+CHECKED_KINDS = tuple(Kind)
 """What a check finds and may declare resolved; other kinds come from Lago's webhooks."""
 
 
@@ -34,12 +34,15 @@ class FindingRepository(Repository[ReconciliationFinding]):
                 subscription_external_id=each.subscription,
                 session_id=each.session_id,
                 difference_wh=each.difference_wh,
+                transaction_ids=list(each.transaction_ids),
+                event_count=each.event_count,
             )
+            changes = {name: statement.excluded[name] for name in ("difference_wh", "transaction_ids", "event_count")}
             await self.uow.execute(
                 statement.on_conflict_do_update(
                     index_elements=["kind", "subject"],
                     index_where=ReconciliationFinding.resolved_at.is_(None),
-                    set_={"difference_wh": statement.excluded.difference_wh, "seen_at": func.now()},
+                    set_={**changes, "seen_at": func.now()},
                 )
             )
 

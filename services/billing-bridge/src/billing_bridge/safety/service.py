@@ -1,4 +1,4 @@
-"""The safety gate: nothing is sent while Lago's metric would not count it (domain.md §3.4, L18).
+"""The safety gate: nothing is sent while Lago's metric would not count it (domain.md §3.4).
 
 Lago accepts every event and silently bills zero when the metric reads another field. The last verdict is kept in the
 database, shared by all bridges; a Lago that cannot be asked leaves it as it is.
@@ -11,6 +11,7 @@ import structlog
 from sqlalchemy import func, select, text
 from sqlalchemy.dialects.postgresql import insert
 
+from polaris_common.books.status import METRIC_MISCONFIGURED as MISCONFIGURED
 from polaris_common.db import Database, UnitOfWork
 from polaris_common.events.catalogue import BillingResumed, BillingStopped, OperatorNotice
 from polaris_common.lago import LagoClient, LagoNotFound, LagoRefused, LagoUnavailable, wire
@@ -19,7 +20,6 @@ from polaris_common.observability.health import Component, report
 
 log = structlog.get_logger(__name__)
 
-MISCONFIGURED = "metric_misconfigured"
 PLAN_WITHOUT_CHARGE = "plan_without_charge"
 """A plan in use has no charge for our metric: a warning, since a flat rate may be meant."""
 

@@ -11,17 +11,25 @@ from polaris_common.db import UnitOfWork
 LEASE_SECONDS = 10
 """How long a claim keeps other senders away. Sending twice is harmless: the texts are the same, Lago takes one."""
 
+URGENT_BACKOFF_SECONDS = 5
+"""The longest wait of an event whose period is about to close, unless Lago itself asks for a longer one."""
+
 _CLAIM = text("""
 UPDATE lago_events SET attempts = attempts + 1, next_attempt_at = now() + make_interval(secs => :lease)
 WHERE id IN (
     SELECT id FROM lago_events WHERE status = 'pending' AND next_attempt_at <= now()
-    ORDER BY next_attempt_at, id LIMIT :limit FOR UPDATE SKIP LOCKED)
-RETURNING id, transaction_id, body, attempts
+    ORDER BY urgent DESC, next_attempt_at, id LIMIT :limit FOR UPDATE SKIP LOCKED)
+RETURNING id, transaction_id, body, attempts, urgent
 """)
 
 _DELIVERED = text("""
 UPDATE lago_events SET status = 'delivered', delivered_at = now(), last_error = NULL
 WHERE id = ANY(CAST(:ids AS bigint[])) AND status = 'pending' RETURNING slice_id
+""")
+
+_COUNT = text("""
+INSERT INTO billing_counters (name, value) VALUES ('events_delivered', :new)
+ON CONFLICT (name) DO UPDATE SET value = billing_counters.value + excluded.value
 """)
 
 _QUARANTINED = text("""
@@ -30,7 +38,13 @@ WHERE id = :id AND status = 'pending'
 """)
 
 _POSTPONED = text("""
-UPDATE lago_events SET next_attempt_at = now() + make_interval(secs => :seconds), last_error = :error
+UPDATE lago_events SET last_error = :error, next_attempt_at = now() + make_interval(secs => greatest(
+    CAST(:asked AS float8), least(CAST(:seconds AS float8), CASE WHEN urgent THEN CAST(:urgent AS float8) END)))
+WHERE id = ANY(CAST(:ids AS bigint[])) AND status = 'pending'
+""")
+
+_GIVEN_BACK = text("""
+UPDATE lago_events SET attempts = attempts - 1, next_attempt_at = now()
 WHERE id = ANY(CAST(:ids AS bigint[])) AND status = 'pending'
 """)
 
@@ -56,6 +70,7 @@ class Claimed:
     transaction_id: str
     body: str
     attempts: int
+    urgent: bool
 
 
 class LagoEventRepository:
@@ -65,22 +80,30 @@ class LagoEventRepository:
         self._uow = uow
 
     async def claim(self, limit: int) -> list[Claimed]:
-        """Take up to ``limit`` events that are due, oldest first."""
+        """Take up to ``limit`` events that are due: urgent ones first, then oldest first."""
         rows = (await self._uow.execute(_CLAIM, {"limit": limit, "lease": LEASE_SECONDS})).all()
-        claimed = [Claimed(row.id, row.transaction_id, row.body, row.attempts) for row in rows]
-        return sorted(claimed, key=lambda event: event.id)
+        claimed = [Claimed(row.id, row.transaction_id, row.body, row.attempts, row.urgent) for row in rows]
+        return sorted(claimed, key=lambda event: (not event.urgent, event.id))
 
     async def delivered(self, ids: Sequence[int]) -> list[int]:
         """Lago has these; the ids of their slices (without those that were marked before)."""
-        return list((await self._uow.execute(_DELIVERED, {"ids": list(ids)})).scalars())
+        slices = list((await self._uow.execute(_DELIVERED, {"ids": list(ids)})).scalars())
+        if slices:
+            await self._uow.execute(_COUNT, {"new": len(slices)})
+        return slices
 
     async def quarantine(self, event_id: int, error: str) -> None:
         """Lago refuses this one for good."""
         await self._uow.execute(_QUARANTINED, {"id": event_id, "error": error})
 
-    async def postpone(self, ids: Sequence[int], *, seconds: float, error: str) -> None:
-        """Try these again later."""
-        await self._uow.execute(_POSTPONED, {"ids": list(ids), "seconds": seconds, "error": error})
+    async def postpone(self, ids: Sequence[int], *, seconds: float, asked: float, error: str) -> None:
+        """Try these again after ``seconds``, urgent ones sooner; none before the ``asked`` seconds that Lago wants."""
+        values = {"seconds": seconds, "asked": asked, "urgent": URGENT_BACKOFF_SECONDS, "error": error}
+        await self._uow.execute(_POSTPONED, {"ids": list(ids), **values})
+
+    async def give_back(self, ids: Sequence[int]) -> None:
+        """These were claimed and not sent: they are due as before."""
+        await self._uow.execute(_GIVEN_BACK, {"ids": list(ids)})
 
     async def sessions_of(self, slice_ids: Sequence[int]) -> Sequence[Any]:
         """The sessions of these slices with what is delivered of each."""

@@ -1,5 +1,6 @@
 """Delivering events to Lago: at least once, in batches, so that Lago counts each exactly once (lago.md §1.1)."""
 
+import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -8,11 +9,11 @@ from typing import Any, Protocol
 
 import structlog
 
-from billing_bridge.sender.repository import Claimed, LagoEventRepository
+from billing_bridge.sender.repository import LEASE_SECONDS, Claimed, LagoEventRepository
 from polaris_common.clock import Clock, to_wire
 from polaris_common.db import Database, UnitOfWork
 from polaris_common.energy import kwh_text
-from polaris_common.events.catalogue import Audience, SessionBilled
+from polaris_common.events.catalogue import Audience, OperatorNotice, SessionBilled
 from polaris_common.http.transport import backoff_seconds
 from polaris_common.lago import LagoClient, LagoRefused, LagoUnavailable
 from polaris_common.lago.client import MAX_BATCH
@@ -24,12 +25,16 @@ log = structlog.get_logger(__name__)
 GIVE_UP_AFTER = 3
 """So many lost batches in a row mean that Lago is away; the next sweep tries again."""
 
+BATCHES_AT_ONCE = 10
+"""So many batches are claimed together and recorded together."""
+
 MAX_BACKOFF_SECONDS = 60.0
 FIRST_BACKOFF_SECONDS = 0.5
 _ALREADY_THERE = {"transaction_id": ["value_already_exist"]}
 _EVENTS_FAULT = frozenset(
     {HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNPROCESSABLE_ENTITY}
 )
+_KEYS_FAULT = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
 
 
 @dataclass
@@ -39,7 +44,10 @@ class _Delivery:
     delivered: list[Claimed] = field(default_factory=list)
     refused: list[tuple[Claimed, str]] = field(default_factory=list)
     unknown: list[Claimed] = field(default_factory=list)
+    unsent: list[Claimed] = field(default_factory=list)
     error: str | None = None
+    health: str = "unreachable"
+    """What the health page says when something is unknown."""
     retry_after: float | None = None
 
 
@@ -56,24 +64,46 @@ class Sender:
 
     def __init__(self, database: Database, lago: LagoClient, clock: Clock, gate: SendingGate | None = None) -> None:
         self._database, self._lago, self._clock, self._gate = database, lago, clock, gate
-        self._paused_until = 0.0
 
     async def send_due(self) -> None:
         """Send until nothing is due, Lago asks us to wait, or it does not answer several times in a row."""
+        recording: asyncio.Task[None] | None = None
         lost = 0
-        while lost < GIVE_UP_AFTER and time.monotonic() >= self._paused_until:
-            if self._gate is not None and not await self._gate.sending_allowed():
-                return
-            async with self._database.unit_of_work() as uow:
-                claimed = await LagoEventRepository(uow).claim(MAX_BATCH)
-            if not claimed:
-                return
-            delivery = _Delivery()
-            await self._deliver(claimed, delivery)
-            await self._record(delivery)
-            lost = lost + 1 if delivery.unknown else 0
-            if delivery.retry_after:
-                self._paused_until = time.monotonic() + delivery.retry_after
+        try:
+            while lost < GIVE_UP_AFTER and not self._lago.events_paused_for:
+                claimed = await self._claim()
+                if not claimed:
+                    return
+                delivery = _Delivery()
+                lost = await self._deliver_batches(claimed, delivery, lost)
+                if recording is not None:
+                    await recording
+                # While PostgreSQL writes down what these came to, the next ones are on their way.
+                recording = asyncio.create_task(self._record(delivery))
+        finally:
+            if recording is not None:
+                await recording
+
+    async def _claim(self) -> list[Claimed]:
+        """What may be sent now; nothing while Lago would not count it."""
+        if self._gate is not None and not await self._gate.sending_allowed():
+            return []
+        async with self._database.unit_of_work() as uow:
+            return await LagoEventRepository(uow).claim(BATCHES_AT_ONCE * MAX_BATCH)
+
+    async def _deliver_batches(self, claimed: Sequence[Claimed], delivery: _Delivery, lost: int) -> int:
+        """Send batch after batch while that makes sense; how many were lost in a row by now. The rest is given back."""
+        began = time.monotonic()
+        for begin in range(0, len(claimed), MAX_BATCH):
+            batch = claimed[begin : begin + MAX_BATCH]
+            late = time.monotonic() - began > LEASE_SECONDS / 2
+            if lost >= GIVE_UP_AFTER or self._lago.events_paused_for or (begin and late):
+                delivery.unsent += batch
+                continue
+            unknown = len(delivery.unknown)
+            await self._deliver(batch, delivery)
+            lost = lost + 1 if len(delivery.unknown) > unknown else 0
+        return lost
 
     async def _deliver(self, batch: Sequence[Claimed], delivery: _Delivery) -> None:
         """Send one batch; what Lago objects to is sorted out event by event."""
@@ -93,6 +123,7 @@ class Sender:
         if refusal.status not in _EVENTS_FAULT:
             delivery.unknown += batch
             delivery.error = f"lago_refused: {refusal}"
+            delivery.health = "credentials_refused" if refusal.status in _KEYS_FAULT else "unexpected_answer"
             return
         problems = _by_index(refusal.details, len(batch))
         if problems:
@@ -118,17 +149,21 @@ class Sender:
             for event, problem in delivery.refused:
                 await events.quarantine(event.id, problem)
                 log.error("lago_event_quarantined", transaction_id=event.transaction_id, problem=problem)
+            if delivery.refused:
+                uow.emit(_quarantine_notice([event.transaction_id for event, _ in delivery.refused]))
             if delivery.unknown:
                 await self._postpone(events, delivery)
-            await report(uow, Component.LAGO, error="unreachable" if delivery.unknown else None)
+            if delivery.unsent:
+                await events.give_back([event.id for event in delivery.unsent])
+            await report(uow, Component.LAGO, error=delivery.health if delivery.unknown else None)
 
     async def _postpone(self, events: LagoEventRepository, delivery: _Delivery) -> None:
         attempts = min(event.attempts for event in delivery.unknown)
         wait = backoff_seconds(attempts, base=FIRST_BACKOFF_SECONDS, ceiling=MAX_BACKOFF_SECONDS)
-        wait = max(wait, delivery.retry_after or 0)
+        asked = delivery.retry_after or 0.0
         ids = [event.id for event in delivery.unknown]
-        await events.postpone(ids, seconds=wait, error=delivery.error or "unknown")
-        log.warning("lago_events_postponed", events=len(ids), seconds=round(wait, 1), error=delivery.error)
+        await events.postpone(ids, seconds=wait, asked=asked, error=delivery.error or "unknown")
+        log.warning("lago_events_postponed", events=len(ids), seconds=round(max(wait, asked), 1), error=delivery.error)
 
     async def _announce(self, uow: UnitOfWork, events: LagoEventRepository, slice_ids: Sequence[int]) -> None:
         if not slice_ids:
@@ -151,6 +186,17 @@ class Sender:
                     and session.delivered_wh == session.billed_wh,
                 )
             )
+
+
+def _quarantine_notice(transaction_ids: Sequence[str]) -> OperatorNotice:
+    """One notice however many Lago refused at once; it names the first."""
+    return OperatorNotice(
+        kind="lago_event_quarantined",
+        severity="error",
+        source_type="event",
+        source_id=transaction_ids[0],
+        detail=f"events={len(transaction_ids)}",
+    )
 
 
 def _by_index(details: Mapping[str, Any], size: int) -> dict[int, Any]:

@@ -13,7 +13,7 @@ from polaris_common.models import LagoCustomer, User
 async def follow_address(uow: UnitOfWork, customer: str) -> None:
     """Fill in the missing address of the customer's account, or tell operators that the two differ.
 
-    An address that somebody else has already is told and is no failure (L17).
+    An address that somebody else has already is told and is no failure.
     """
     known = select(LagoCustomer.email).where(
         LagoCustomer.external_id == customer, LagoCustomer.deleted_at.is_(None), LagoCustomer.email.is_not(None)

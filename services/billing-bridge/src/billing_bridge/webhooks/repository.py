@@ -40,15 +40,6 @@ UPDATE lago_webhook_events SET attempts = greatest(attempts - 1, 0), last_error 
 WHERE id = :id AND status = 'pending'
 """)
 
-# A dead letter is settled once any replay of it went through.
-_TROUBLE = text("""
-SELECT (SELECT count(*) FROM lago_webhook_events d WHERE d.status = 'dead' AND NOT EXISTS (
-            SELECT 1 FROM lago_webhook_events r
-            WHERE r.replayed_from_id = coalesce(d.replayed_from_id, d.id) AND r.status = 'processed')) AS dead,
-       (SELECT coalesce(sum(attempts), 0) FROM lago_webhook_events
-        WHERE status = 'pending' AND last_error IS NOT NULL) AS failures
-""")
-
 
 @dataclass(frozen=True)
 class Claimed:
@@ -61,14 +52,6 @@ class Claimed:
     external_subscription_id: str | None
     payload: dict[str, Any]
     attempts: int
-
-
-@dataclass(frozen=True)
-class Trouble:
-    """What operators should know: unsettled dead letters, and failed attempts of webhooks that still wait."""
-
-    dead: int
-    failures: int
 
 
 class WebhookRepository:
@@ -98,8 +81,3 @@ class WebhookRepository:
     async def postponed(self, inbox_id: int, error: str, *, seconds: float) -> None:
         """Lago is away, which is not the webhook's fault: the attempt does not count."""
         await self._uow.execute(_POSTPONED, {"id": inbox_id, "error": error, "seconds": seconds})
-
-    async def trouble(self) -> Trouble:
-        """How badly it goes."""
-        row = (await self._uow.execute(_TROUBLE)).one()
-        return Trouble(row.dead, int(row.failures))

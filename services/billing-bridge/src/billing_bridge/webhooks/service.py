@@ -2,7 +2,7 @@
 
 A webhook is a hint. What it is about is read from Lago first, so webhooks may come late, twice or in any order; what
 follows is decided from the mirror and commits together with "processed". Nothing is ever skipped: while Lago or a
-reaction fails, webhooks wait, and operators see it (L8).
+reaction fails, webhooks wait, and operators see it.
 """
 
 import asyncio
@@ -133,7 +133,7 @@ class WebhookInbox:
     async def _say_how_it_goes(self) -> None:
         self._said_at = time.monotonic()
         async with self._database.unit_of_work() as uow:
-            trouble = await WebhookRepository(uow).trouble()
+            trouble = await InboxRepository(uow).trouble()
             code = "dead_letters" if trouble.dead else "failing" if trouble.failures >= FAILING_AFTER else None
             known = (await read(uow)).get(Component.LAGO_WEBHOOKS)
             before = known[0].error if known else None

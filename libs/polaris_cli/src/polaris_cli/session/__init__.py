@@ -1,0 +1,1 @@
+"""``polaris session``: one charging session, for people."""

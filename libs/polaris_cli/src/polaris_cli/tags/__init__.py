@@ -1,0 +1,1 @@
+"""``polaris tags``: what an operator says about tags."""
