@@ -17,8 +17,9 @@ from uuid import UUID
 import httpx
 import pytest
 from redis.asyncio import Redis
-from sqlalchemy import insert, text
+from sqlalchemy import insert
 from tests.integration.notifier.stream_client import PATIENCE_SECONDS, StreamClient
+from tests.support.sql import WithDatabase
 
 from notifier.process import Notifier
 from notifier.server import StreamServer, listen
@@ -74,11 +75,12 @@ class Person:
         return Audience((f"user:{self.user.id}",))
 
 
-class StreamWorld:
+class StreamWorld(WithDatabase):
     """One database, one Redis, any number of notifiers and people."""
 
     def __init__(self, database: Database, database_url: str, redis_url: str) -> None:
-        self.database, self._database_url, self.redis_url = database, database_url, redis_url
+        super().__init__(database)
+        self._database_url, self.redis_url = database_url, redis_url
         self._stack = AsyncExitStack()
         self._numbers = itertools.count(1)
 
@@ -131,11 +133,6 @@ class StreamWorld:
         async with self.database.unit_of_work() as uow:
             for event in events:
                 uow.emit(event)
-
-    async def execute(self, statement: str, **values: Any) -> None:
-        """One statement in a transaction of its own."""
-        async with self.database.unit_of_work() as uow:
-            await uow.execute(text(statement), values)
 
     async def charge(self, user_id: UUID | None, *, register_wh: int, start_wh: int, power_w: int) -> ChargingSession:
         """An open session with a live meter."""

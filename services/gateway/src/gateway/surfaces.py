@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.settings import GatewaySettings
 from polaris_common.http.errors import ApiError, Forbidden, NotFound, error_response
+from polaris_common.http.hosts import host_name
 
 
 class Surface(StrEnum):
@@ -78,14 +79,6 @@ class SurfaceMiddleware:
 def is_hook(path: str) -> bool:
     """Whether ``path`` belongs to the signed hooks of SteVe or Lago."""
     return any(path == hook or path.startswith(f"{hook}/") for hook in HOOKS)
-
-
-def host_name(host: str) -> str:
-    """The lower-case name in a Host header, without its port; empty when there is none."""
-    try:
-        return urlsplit(f"//{host}").hostname or ""
-    except ValueError:
-        return ""
 
 
 def origin_of(base_url: str) -> str:

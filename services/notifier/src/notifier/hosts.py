@@ -7,6 +7,7 @@ from fastapi import Depends, Request
 
 from notifier.process import Notifier, notifier_of
 from polaris_common.http.errors import NotFound
+from polaris_common.http.hosts import host_name
 
 
 def known_host(request: Request, notifier: Annotated[Notifier, Depends(notifier_of)]) -> None:
@@ -17,12 +18,5 @@ def known_host(request: Request, notifier: Annotated[Notifier, Depends(notifier_
     """
     settings = notifier.settings
     ours = {urlsplit(url).hostname for url in (settings.admin_base_url, settings.customer_base_url)}
-    if _name(request.headers.get("host", "")) not in ours:
+    if host_name(request.headers.get("host", "")) not in ours:
         raise NotFound
-
-
-def _name(host: str) -> str | None:
-    try:
-        return urlsplit(f"//{host}").hostname
-    except ValueError:
-        return None

@@ -32,21 +32,21 @@ async def _count(site: Site) -> int:
     return int((await site.row("SELECT count(*) AS n FROM sync_runs")).n)
 
 
-async def test_y3_a_transaction_wakes_a_dormant_site_as_soon_as_a_poll_sees_it(site: Site) -> None:
+async def test_a_transaction_wakes_a_dormant_site_as_soon_as_a_poll_sees_it(site: Site) -> None:
     await _dormant(site)
     await site.start()
     await site.runs.live_poll()
     assert (await site.fleet(), await site.tiers()) == ("active", {"CP-1": "active"})
 
 
-async def test_y3_a_short_session_that_is_over_already_wakes_it_too(site: Site) -> None:
+async def test_a_short_session_that_is_over_already_wakes_it_too(site: Site) -> None:
     await _dormant(site)
     await site.charge()
     await site.run()
     assert await site.fleet() == "active"
 
 
-async def test_y3_a_hook_call_wakes_it(site: Site) -> None:
+async def test_a_hook_call_wakes_it(site: Site) -> None:
     await _dormant(site)
     async with site.database.unit_of_work() as uow:
         await ScheduleRepository(uow).promote(["CP-1"])
@@ -105,7 +105,7 @@ async def test_a_recent_session_or_tag_change_keeps_a_site_from_going_dormant(si
     assert await site.fleet() == "idle"
 
 
-async def test_y6_an_unreachable_steve_demotes_nothing(site: Site) -> None:
+async def test_an_unreachable_steve_demotes_nothing(site: Site) -> None:
     transaction = await site.start()
     await site.in_operation()
     site.stop(transaction, 2_000)
@@ -138,7 +138,7 @@ async def test_a_run_is_due_by_the_tier_and_not_before(site: Site, tier: str, ag
     assert await _count(site) == 2
 
 
-async def test_y4_a_pin_takes_effect_at_the_workers_next_look_and_ends_by_itself(site: Site) -> None:
+async def test_a_pin_takes_effect_at_the_workers_next_look_and_ends_by_itself(site: Site) -> None:
     await _dormant(site)
     await _age_last_run(site, "20 minutes")
     before = await _count(site)

@@ -1,26 +1,15 @@
 """Workers as real processes: started twice, killed, rung, misconfigured."""
 
 import asyncio
-import time
-from collections.abc import Awaitable, Callable
 
 import pytest
 from tests.support.site import Site
-from tests.support.worker_processes import served, workers
+from tests.support.worker_processes import served, until, workers
 
 from polaris_common.domain.cadence import Tier
 
 TAKE_OVER_SECONDS = 5
 _BACKENDS = "SELECT count(*) AS n FROM pg_stat_activity WHERE application_name = 'polaris-sync-worker'"
-
-
-async def until(condition: Callable[[], Awaitable[bool]], *, seconds: float = 20) -> float:
-    """Look again and again until it is so; how long that took."""
-    began = time.monotonic()
-    while not await condition():
-        assert time.monotonic() - began < seconds, "it never happened"
-        await asyncio.sleep(0.05)
-    return time.monotonic() - began
 
 
 async def _runs(site: Site) -> list[tuple[str, str | None]]:
@@ -133,7 +122,7 @@ async def test_a_worker_told_to_run_on_startup_does(site: Site, database_url: st
 @pytest.mark.parametrize(
     ("variable", "value"), [("SYNC_CRON_SCHEDULE", "every now and then"), ("SYNC_IDLE_HYSTERESIS_TICKS", "0")]
 )
-async def test_y18_an_unusable_setting_stops_the_worker_at_start_and_names_the_variable(
+async def test_an_unusable_setting_stops_the_worker_at_start_and_names_the_variable(
     database_url: str, redis_url: str, variable: str, value: str
 ) -> None:
     settings = {variable: value}

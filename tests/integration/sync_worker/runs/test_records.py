@@ -24,7 +24,7 @@ async def test_a_run_has_its_segments_each_with_an_outcome(site: Site) -> None:
     assert await _statuses(site, run.id) == dict.fromkeys(SEGMENTS, "success")
 
 
-async def test_y11_a_running_run_shows_what_it_has_done_and_logs_as_it_goes(site: Site) -> None:
+async def test_a_running_run_shows_what_it_has_done_and_logs_as_it_goes(site: Site) -> None:
     await site.charge()
     seen: list[tuple[str, dict[str, str], int, int]] = []
 
@@ -43,7 +43,7 @@ async def test_y11_a_running_run_shows_what_it_has_done_and_logs_as_it_goes(site
     assert lines >= 1
 
 
-async def test_y11_a_run_that_fails_early_leaves_no_segment_without_an_outcome(site: Site) -> None:
+async def test_a_run_that_fails_early_leaves_no_segment_without_an_outcome(site: Site) -> None:
     site.steve.faults.replace([FaultRule(Fault.RESET)])
     run = await site.run()
     assert (run.status, run.error) == ("failed", "unreachable")
@@ -57,7 +57,7 @@ async def test_y11_a_run_that_fails_early_leaves_no_segment_without_an_outcome(s
     assert {line.segment for line in lines} == {"transaction_sync", "tag_linking", "chargers"}
 
 
-async def test_y10_trouble_with_tags_delays_and_loses_no_transaction(site: Site) -> None:
+async def test_trouble_with_tags_delays_and_loses_no_transaction(site: Site) -> None:
     transaction = await site.charge()
     site.steve.faults.replace([FaultRule(Fault.HTML_502, path="/ocppTags$")])
     run = await site.run()
@@ -71,7 +71,7 @@ async def test_y10_trouble_with_tags_delays_and_loses_no_transaction(site: Site)
     )
 
 
-async def test_y10_live_polls_go_on_while_a_run_is_busy_with_tags(site: Site) -> None:
+async def test_live_polls_go_on_while_a_run_is_busy_with_tags(site: Site) -> None:
     await site.in_operation()
     polled: list[tuple[str, str | None]] = []
 
@@ -87,7 +87,7 @@ async def test_y10_live_polls_go_on_while_a_run_is_busy_with_tags(site: Site) ->
     assert polled == [("open", None)]
 
 
-async def test_y19_the_counters_tell_seen_new_changed_and_held_apart(site: Site) -> None:
+async def test_the_counters_tell_seen_new_changed_and_held_apart(site: Site) -> None:
     fine, odd = await site.charge(), await site.start("no number", at=NOON + timedelta(hours=2))
     running = await site.start(at=NOON + timedelta(hours=5), box="CP-2")
     first = await site.run()
@@ -106,7 +106,7 @@ async def test_y19_the_counters_tell_seen_new_changed_and_held_apart(site: Site)
     )
 
 
-async def test_y1_two_workers_that_run_at_once_make_one_run(site: Site) -> None:
+async def test_two_workers_that_run_at_once_make_one_run(site: Site) -> None:
     other = site.restarted()
     await site.charge()
     await asyncio.gather(*(worker.runs.run_if_due() for worker in (site, other, site, other)))
@@ -114,7 +114,7 @@ async def test_y1_two_workers_that_run_at_once_make_one_run(site: Site) -> None:
     assert [run.status for run in runs] == ["completed"]
 
 
-async def test_y5_a_trigger_during_a_run_is_another_run_afterwards_and_triggers_coalesce(site: Site) -> None:
+async def test_a_trigger_during_a_run_is_another_run_afterwards_and_triggers_coalesce(site: Site) -> None:
     await site.in_operation()
     answers: list[int] = []
 
@@ -130,14 +130,14 @@ async def test_y5_a_trigger_during_a_run_is_another_run_afterwards_and_triggers_
     assert (await site.row("SELECT status FROM sync_runs WHERE id = :id", id=answers[0])).status == "completed"
 
 
-async def test_y5_a_trigger_while_no_worker_runs_waits_for_one(site: Site) -> None:
+async def test_a_trigger_while_no_worker_runs_waits_for_one(site: Site) -> None:
     await site.in_operation()
     run_id = await site.trigger()
     await site.restarted().runs.run_if_due()
     assert (await site.row("SELECT status FROM sync_runs WHERE id = :id", id=run_id)).status == "completed"
 
 
-async def test_y2_a_dead_workers_run_and_its_segments_are_closed_by_the_next_holder_at_once(site: Site) -> None:
+async def test_a_dead_workers_run_and_its_segments_are_closed_by_the_next_holder_at_once(site: Site) -> None:
     await site.execute("INSERT INTO sync_runs (trigger, status, started_at) VALUES ('test', 'running', now())")
     await site.execute("INSERT INTO sync_run_segments (sync_run_id, segment) SELECT id, 'tag_linking' FROM sync_runs")
     await site.runs.run_if_due()
@@ -146,7 +146,7 @@ async def test_y2_a_dead_workers_run_and_its_segments_are_closed_by_the_next_hol
     assert await _statuses(site, dead.id) == {"tag_linking": "error"}
 
 
-async def test_y2_a_worker_whose_run_was_declared_dead_stops_and_never_calls_it_completed(site: Site) -> None:
+async def test_a_worker_whose_run_was_declared_dead_stops_and_never_calls_it_completed(site: Site) -> None:
     await site.charge()
 
     async def declare_dead(path: str) -> None:

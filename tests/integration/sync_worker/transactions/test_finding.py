@@ -137,7 +137,7 @@ async def test_without_the_report_a_run_reads_recent_starts_besides(
         assert (await site.session(transaction)).stop_wh == 8_000
 
 
-async def test_y15_a_steve_in_another_zone_shifts_no_session(database: Database, redis_settings: RedisSettings) -> None:
+async def test_a_steve_in_another_zone_shifts_no_session(database: Database, redis_settings: RedisSettings) -> None:
     async with build_site(database, redis_settings, zone_offset_hours=5.5) as site:
         transaction = await site.charge(at=NOON)
         await site.run()

@@ -9,7 +9,7 @@ from tests.support.site import NOON, Site
 from polaris_common.domain.session_state import Limits
 
 
-async def test_r5_a_session_longer_than_any_look_back_settles_when_it_stops(any_steve: Site) -> None:
+async def test_a_session_longer_than_any_look_back_settles_when_it_stops(any_steve: Site) -> None:
     site = any_steve
     transaction = await site.start(at=NOON - timedelta(days=90))
     await site.runs.live_poll()
@@ -18,7 +18,7 @@ async def test_r5_a_session_longer_than_any_look_back_settles_when_it_stops(any_
     assert await site.state(transaction) == ("settled", None)
 
 
-async def test_r4_an_offline_session_uploaded_after_weeks_is_found_by_its_new_id(any_steve: Site) -> None:
+async def test_an_offline_session_uploaded_after_weeks_is_found_by_its_new_id(any_steve: Site) -> None:
     site = any_steve
     await site.charge()
     await site.in_operation()
@@ -109,7 +109,7 @@ async def test_a_start_uploaded_late_is_not_silent_because_it_is_old(site: Site)
     assert await site.state(transaction) == ("open", None)
 
 
-async def test_r8_a_stop_at_the_start_value_is_a_settled_session_without_energy(site: Site) -> None:
+async def test_a_stop_at_the_start_value_is_a_settled_session_without_energy(site: Site) -> None:
     transaction = await site.start(1_000)
     site.stop(transaction, 1_000)
     await site.runs.live_poll()
@@ -124,7 +124,7 @@ async def test_a_register_that_starts_at_zero_is_a_register_like_any_other(site:
     assert (session.state, session.start_wh, session.stop_wh) == ("settled", 0, 7_000)
 
 
-async def test_r8_a_negative_session_of_an_old_steve_is_set_aside_with_its_reason(old_steve: Site) -> None:
+async def test_a_negative_session_of_an_old_steve_is_set_aside_with_its_reason(old_steve: Site) -> None:
     transaction = await old_steve.start(5_000)
     old_steve.stop(transaction, 4_000)
     await old_steve.runs.live_poll()
@@ -183,7 +183,7 @@ async def test_odd_spellings_of_a_number_are_read_exactly(site: Site, value: str
 
 
 @pytest.mark.parametrize("value", ["", "OCMF|{}|{}", "1e9", "-1"])
-async def test_r9_a_stop_value_that_is_no_number_is_set_aside(old_steve: Site, value: str) -> None:
+async def test_a_stop_value_that_is_no_number_is_set_aside(old_steve: Site, value: str) -> None:
     transaction = await old_steve.start(0)
     old_steve.stop(transaction, value)
     await old_steve.runs.live_poll()
@@ -300,7 +300,7 @@ async def test_a_steve_whose_database_was_replaced_overwrites_none_of_our_sessio
     assert (await site.segment(run.id, "transaction_sync")).held == 1
 
 
-async def test_r7_a_session_of_an_unmapped_tag_is_recorded_and_finds_its_owner_later(site: Site) -> None:
+async def test_a_session_of_an_unmapped_tag_is_recorded_and_finds_its_owner_later(site: Site) -> None:
     transaction = await site.charge()
     await site.run()
     assert (await site.session(transaction)).tag_mapping_id is None

@@ -38,9 +38,14 @@ async def ensure_partitions(uow: UnitOfWork) -> None:
 
 
 async def drop_old_events(uow: UnitOfWork) -> int:
-    """Drop the event partitions that are past their retention; the number dropped."""
+    """Drop the event partitions that are past their retention; the number dropped.
+
+    Events of days that had no partition (nobody had made one in time) lie in the default partition and go by row.
+    """
     now = (await uow.execute(text("SELECT now()"))).scalar_one().astimezone(UTC)
-    oldest = f"domain_events_{now - timedelta(days=EVENT_RETENTION_DAYS):%Y%m%d}"
+    kept = _midnight(now) - timedelta(days=EVENT_RETENTION_DAYS)
+    await uow.execute(text("DELETE FROM domain_events_default WHERE created_at < :kept"), {"kept": kept})
+    oldest = f"domain_events_{kept:%Y%m%d}"
     query = text(
         "SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid "
         "WHERE i.inhparent = 'domain_events'::regclass AND c.relname ~ '_[0-9]{8}$' AND c.relname < :oldest"
@@ -51,15 +56,17 @@ async def drop_old_events(uow: UnitOfWork) -> int:
     return len(names)
 
 
+def _midnight(now: datetime) -> datetime:
+    return now.replace(hour=0, minute=0, second=0, microsecond=0)
+
+
 def _days(now: datetime) -> list[_Span]:
-    today = now.replace(hour=0, minute=0, second=0, microsecond=0)
-    begins = [today + timedelta(days=n) for n in range(_DAYS_AHEAD + 1)]
+    begins = [_midnight(now) + timedelta(days=n) for n in range(_DAYS_AHEAD + 1)]
     return [_Span("domain_events", "created_at", f"{b:%Y%m%d}", b, b + timedelta(days=1)) for b in begins]
 
 
 def _months(now: datetime) -> list[_Span]:
-    first = now.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
-    begins = [first]
+    begins = [_midnight(now).replace(day=1)]
     while len(begins) <= _MONTHS_AHEAD + 1:
         begins.append((begins[-1] + timedelta(days=32)).replace(day=1))
     return [_Span("meter_readings", "sampled_at", f"{begin:%Y%m}", begin, end) for begin, end in pairwise(begins)]
