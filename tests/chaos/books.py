@@ -1,0 +1,102 @@
+"""What must hold in every example: at every moment, and when everything is over."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.chaos.city import City, content
+
+_SESSIONS = """
+SELECT s.steve_transaction_id AS transaction, s.id, s.id_tag, s.state, s.quarantine_reason, s.start_wh, s.stop_wh,
+       s.billed_revision = s.revision AS looked_at, b.status AS billing, b.reason, b.billed_wh,
+       coalesce((SELECT max(to_wh) FROM energy_slices WHERE session_id = s.id AND layer = 0), 0) AS high
+FROM charging_sessions s LEFT JOIN session_billing b ON b.session_id = s.id
+"""
+
+_EVENTS = "SELECT transaction_id, body, status FROM lago_events"
+
+
+@dataclass(frozen=True)
+class Event:
+    """A Lago event of the ledger."""
+
+    body: str
+    status: str
+
+
+@dataclass(frozen=True)
+class Books:
+    """Our books and Lago's at one moment."""
+
+    sessions: Mapping[int, Any]
+    """By SteVe's transaction id."""
+    events: Mapping[str, Event]
+    """By Lago's transaction id."""
+    accepted_wh: Mapping[int, int]
+    """What Lago has accepted of each transaction."""
+
+    @classmethod
+    async def read(cls, city: City) -> "Books":
+        """Read them."""
+        return cls(
+            sessions={row["transaction"]: row for row in await city.rows(_SESSIONS)},
+            events={row["transaction_id"]: Event(row["body"], row["status"]) for row in await city.rows(_EVENTS)},
+            accepted_wh=city.accepted_wh(),
+        )
+
+
+@dataclass
+class Auditor:
+    """Compares the books with what they were before, and with Lago."""
+
+    city: City
+    before: Books = field(default_factory=lambda: Books({}, {}, {}))
+    _read_of_lago: int = 0
+    _texts: dict[str, tuple[object, ...]] = field(default_factory=dict)
+
+    async def audit(self, most_wh: Mapping[int, int]) -> Books:
+        """Look at everything; ``most_wh``: the most energy that anybody has ever claimed for each transaction."""
+        books = await Books.read(self.city)
+        self._nothing_is_undone(books)
+        self._lago_has_what_the_ledger_says(books)
+        for transaction, wh in books.accepted_wh.items():
+            assert 0 <= wh <= most_wh[transaction], f"Lago has {wh} Wh of transaction {transaction}"
+        for transaction, session in books.sessions.items():
+            self._every_decision_has_its_reason(transaction, session)
+        self.before = books
+        return books
+
+    def _nothing_is_undone(self, books: Books) -> None:
+        for transaction, was in self.before.sessions.items():
+            now = books.sessions[transaction]
+            assert was["state"] != "settled" or now["state"] == "settled", f"{transaction} is no longer settled"
+            assert now["high"] >= was["high"], f"the high-water mark of {transaction} has fallen"
+        for name, event in self.before.events.items():
+            assert books.events[name].body == event.body, f"the text of {name} has changed"
+            assert event.status != "delivered" or books.events[name].status == "delivered", f"{name} was delivered"
+
+    def _lago_has_what_the_ledger_says(self, books: Books) -> None:
+        raw = self.city.lago.organization.events.raw
+        for each in raw[self._read_of_lago :]:
+            name = each.transaction_id
+            text = (name, each.external_subscription_id, each.code, each.properties)
+            assert self._texts.setdefault(name, (*text, each.timestamp)) == (*text, each.timestamp), (
+                f"{name} was sent with another content"
+            )
+            assert name in books.events, f"Lago has {name}, which the ledger does not know"
+            assert content(books.events[name].body) == text, f"Lago has another {name} than the ledger"
+        self._read_of_lago = len(raw)
+        for name, event in books.events.items():
+            assert event.status != "quarantined", f"{name} was given up"
+            assert event.status != "delivered" or name in self._texts, f"{name} never reached Lago"
+
+    def _every_decision_has_its_reason(self, transaction: int, session: Any) -> None:
+        if session["looked_at"]:
+            assert session["billing"] is not None, f"nothing was decided about {transaction}"
+        if session["billing"] in ("held", "not_billable"):
+            assert session["reason"], f"{transaction} is {session['billing']} without a reason"
+        if session["billing"] == "billed":
+            assert session["state"] == "settled", f"{transaction} is billed and not settled"
+            if session["looked_at"]:
+                sold, metered = session["billed_wh"], session["stop_wh"] - session["start_wh"]
+                assert sold == metered, f"{transaction} is billed with {sold} of {metered} Wh"

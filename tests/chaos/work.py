@@ -1,0 +1,39 @@
+"""What goes on between two things that happen: a car charges, the workers work."""
+
+from dataclasses import dataclass
+
+from hypothesis import strategies as st
+
+from tests.chaos.city import BRIDGE_JOBS, SYNC_JOBS
+from tests.chaos.mortal import Ending
+
+FLOW = ("live_poll", "bill_due", "send_due")
+"""The way of energy from SteVe to Lago. It comes up more often than the rest, and is cut off at every point of it."""
+
+_WORK = (
+    (),
+    *(FLOW[:1], FLOW[:2], FLOW, FLOW, FLOW),
+    *(FLOW[1:], FLOW[1:], FLOW[2:], FLOW[2:]),
+    *((job,) for job in (*SYNC_JOBS, *BRIDGE_JOBS)),
+    ("refresh", *FLOW),
+    ("inbox", *FLOW),
+)
+
+
+@dataclass(frozen=True)
+class Beat:
+    """A car charges so much; then these jobs, of which the last may be cut off after so many steps to the outside."""
+
+    jobs: tuple[str, ...] = ()
+    wh: int = 0
+    steps: int | None = None
+    ending: Ending = Ending.KILLED
+
+
+BEATS = st.builds(
+    Beat,
+    st.sampled_from(_WORK),
+    st.sampled_from((0, 0, 4_000, 11_003)),
+    st.one_of(st.none(), st.integers(0, 29)),
+    st.sampled_from(tuple(Ending)),
+)
