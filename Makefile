@@ -6,13 +6,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 CSV ?=
 ARGS ?=
+EXAMPLES ?= 1000
 PACKAGES := $(wildcard libs/*) $(wildcard services/*)
 CODE := libs services tests
 TYPED := libs/polaris_common/src libs/polaris_sim/src libs/polaris_cli/src \
 	services/gateway/src services/notifier/src services/sync-worker/src services/billing-bridge/src tests
 
 .DEFAULT_GOAL := help
-.PHONY: help demo replay test bench ci lint types contracts format lock up down clean
+.PHONY: help demo replay test chaos bench ci lint types contracts format lock up down clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,6 +27,9 @@ replay: $(VENV)/.demo ## Charge every row of a CSV and prove that the books bala
 
 test: $(VENV)/.dev ## Run all tests; starts its own PostgreSQL and Redis
 	$(BIN)/pytest --numprocesses auto --dist loadfile $(ARGS)
+
+chaos: $(VENV)/.dev ## Look for a sequence of events that breaks the books, another one each time (EXAMPLES=1000)
+	CHAOS_EXAMPLES=$(EXAMPLES) $(BIN)/pytest --numprocesses auto tests/chaos $(ARGS)
 
 bench: $(VENV)/.dev ## Measure the whole; prints one JSON document (ARGS="--quick", ARGS="first_sync hooks")
 	@exec $(BIN)/python -m tests.bench $(ARGS)

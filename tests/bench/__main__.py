@@ -18,6 +18,7 @@ from polaris_cli.stack.interruption import Interrupted, run_interruptibly
 from polaris_cli.stack.processes import Supervisor
 from polaris_cli.stack.servers import running_servers
 from polaris_common.observability import configure_logging
+from polaris_common.process import collect_garbage_less
 from tests.bench import (
     first_sync,
     hook_rate,
@@ -54,6 +55,7 @@ def main() -> int:
     if unknown := set(names) - CASES.keys():
         parser.error(f"there is no case {', '.join(sorted(unknown))}")
     configure_logging("bench", "ERROR")
+    collect_garbage_less()  # as the workers' processes do, whose code runs here
     try:
         return run_interruptibly(_measure(names, quick=options.quick))
     except Interrupted:

@@ -23,7 +23,7 @@ from polaris_common.db import Database
 from polaris_common.domain.slicing import SlicePolicy
 from polaris_common.ids import new_public_id
 from polaris_common.lago import LagoClient
-from polaris_common.lago.inbox import receive
+from polaris_common.lago.inbox import UNIQUE_KEY_HEADER, receive
 from polaris_common.lago.signatures import WebhookVerifier
 from polaris_common.migrations.runner import upgrade
 from polaris_common.settings import DatabaseSettings, LagoSettings, SteveSettings
@@ -146,6 +146,8 @@ class City:
     sync: SyncWorker
     bridge: BillingBridge
     letters: list[Letter]
+    delivered: set[str]
+    """The keys of the webhooks that have arrived."""
     flat_rates: bool
     """Whether anybody ever had a plan without a charge for energy."""
 
@@ -184,7 +186,7 @@ class City:
         """A new example: nobody has charged, nobody pays, it is noon."""
         await self.connection.execute(self._emptied)
         await self.clock.begin()
-        self.letters, self.flat_rates = [], False
+        self.letters, self.delivered, self.flat_rates = [], set(), False
         self.steve = SteveSimulator(
             SteveConfig(profile=Profile.V3_12_FORK, api_password="steve-password", clock=self.clock)
         )
@@ -229,10 +231,13 @@ class City:
     async def do(self, job: str, *, steps: int | None = None, ending: Ending = Ending.KILLED) -> None:
         """Let the worker whose job it is do it; a dead worker starts again first."""
         await self.restart()
-        worker = self.sync if job in SYNC_JOBS else self.bridge
         self.lago.roll_over()
-        await worker.do(job, steps=steps, ending=ending)
+        await self.worker_of(job).do(job, steps=steps, ending=ending)
         await self.lago.webhooks.settle()
+
+    def worker_of(self, job: str) -> Worker:
+        """Whose job it is."""
+        return self.sync if job in SYNC_JOBS else self.bridge
 
     async def store_meter_values(self, values: Sequence[MeterValues]) -> None:
         """The gateway gets meter values."""
@@ -242,6 +247,7 @@ class City:
     async def deliver(self, letter: Letter) -> None:
         """The gateway gets a webhook."""
         await receive(self.gateway, self._verifier, letter.body, letter.headers)
+        self.delivered.add(letter.headers[UNIQUE_KEY_HEADER])
 
     async def pass_minutes(self, minutes: int) -> None:
         """So much time passes everywhere."""

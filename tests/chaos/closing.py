@@ -59,6 +59,26 @@ async def everything_payable_is_paid(city: City) -> None:
             assert accepted == metered, f"{transaction}: Lago has {accepted} of {metered} Wh"
 
 
+async def billing_again_makes_no_new_event(city: City) -> None:
+    """The same again leads to the same keys."""
+    before = (await Books.read(city)).events
+    await city.execute("UPDATE charging_sessions SET revision = revision + 1")
+    await city.do("bill_due")
+    assert (await Books.read(city)).events == before
+
+
+async def every_webhook_had_one_effect(city: City) -> None:
+    """However often it came, and however often a worker died over it."""
+    inbox = await city.rows("SELECT unique_key, webhook_type, status FROM lago_webhook_events")
+    assert {row["unique_key"] for row in inbox} == city.delivered, "a webhook is missing"
+    assert {row["status"] for row in inbox} <= {"processed"}, "a webhook was not worked off"
+    told = await city.rows(
+        "SELECT FROM domain_events WHERE type = 'operator.notice' AND payload->>'kind' = 'lago_subscription_started'"
+    )
+    started = [row for row in inbox if row["webhook_type"] in ("subscription.started", "subscription.created")]
+    assert len(told) == len(started), f"{len(told)} notices of {len(started)} subscriptions"
+
+
 async def a_card_that_is_off_is_blocked(city: City) -> None:
     """In SteVe, where it counts."""
     query = "SELECT id_tag FROM tag_mappings WHERE NOT is_active AND deactivation_reason = ANY($1)"

@@ -1,17 +1,26 @@
-"""How many examples, and whether they are the same every time.
+"""How many examples, and whether they are the same every time; and the city that they all use.
 
 ``make test`` tries the same few in every run; ``make chaos`` looks for new ones (``CHAOS_EXAMPLES``).
 """
 
+import asyncio
 import os
+from collections.abc import Iterator
 
+import pytest
+import structlog
 from hypothesis import HealthCheck, settings
+
+from polaris_cli.embedded import EmbeddedPostgres
+from polaris_common.http import transport
+from polaris_sim.lago import EventStore
+from tests.chaos.city import City
 
 _EXAMPLES = os.environ.get("CHAOS_EXAMPLES")
 
 settings.register_profile(
     "chaos",
-    max_examples=int(_EXAMPLES or 50),
+    max_examples=int(_EXAMPLES or 30),
     derandomize=_EXAMPLES is None,
     stateful_step_count=12,
     deadline=None,
@@ -19,3 +28,28 @@ settings.register_profile(
     print_blob=True,
     suppress_health_check=list(HealthCheck),
 )
+
+
+@pytest.fixture
+def runner() -> Iterator[asyncio.Runner]:
+    """The loop of all examples."""
+    with asyncio.Runner() as running:
+        yield running
+
+
+@pytest.fixture
+def city(
+    request: pytest.FixtureRequest,
+    postgres: EmbeddedPostgres,
+    runner: asyncio.Runner,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[City]:
+    """A city with a Lago of the wanted store, where nobody waits before trying again."""
+    monkeypatch.setattr(transport, "backoff_seconds", lambda attempt: 0.0)
+    store: EventStore = request.param
+    name = f"chaos_{store.value}"
+    built = runner.run(City.build(postgres.create_database(name), store))
+    with structlog.testing.capture_logs():
+        yield built
+    runner.run(built.close())
+    postgres.drop_database(name)

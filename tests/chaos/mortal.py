@@ -72,6 +72,8 @@ class MortalDatabase(Database):
     def __init__(self, settings: DatabaseSettings, *, application_name: str) -> None:
         super().__init__(settings, application_name=application_name)
         self.lifeline = Lifeline()
+        # A connection that dies here dies on purpose: asking each one first whether it lives only takes time.
+        self.engine.sync_engine.pool._pre_ping = False
         event.listen(self.engine.sync_engine, "before_cursor_execute", lambda *_: self.lifeline.step())
 
     @asynccontextmanager

@@ -176,3 +176,23 @@ async def test_any_mixture_of_faults_ends_with_exact_books(either_store: World, 
     await world.settle()
     assert {name: world.billed_wh(name) for name in expected} == expected
     assert world.lago.totals()["duplicateTransactionIds"] == 0
+
+
+async def test_what_was_picked_ahead_is_given_back_when_lago_goes_away(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("billing_bridge.sender.service.BATCHES_AT_ONCE", 1)
+    driver = await world.driver()
+    for _ in range(450):
+        await world.charge(driver.card, 10)
+    world.lago.config.faults.replace([FaultRule(Fault.RESET, path=BATCH)])
+    await world.settle()
+    assert world.lago.config.faults.injected == {Fault.RESET: 3}
+    unsent = await world.row("SELECT count(*) AS n FROM lago_events WHERE attempts = 0 AND next_attempt_at <= now()")
+    assert unsent.n == 150
+    health = await world.row("SELECT status, error FROM component_health WHERE component = 'lago'")
+    assert tuple(health) == ("degraded", "unreachable")
+    world.lago.config.faults.replace([])
+    await world.deliver()
+    assert world.billed_wh(driver.subscription) == 4_500
+    assert world.lago.totals()["duplicateTransactionIds"] == 0

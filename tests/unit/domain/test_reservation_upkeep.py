@@ -31,7 +31,7 @@ def test_an_accepted_request_confirms_and_keeps_the_chargers_number() -> None:
     assert _at(asking, -4, Answer(Outcome.ACCEPTED, "Accepted", 9)) == Step(replace(HELD, attempts=0))
 
 
-@pytest.mark.parametrize("outcome", UNCERTAIN)
+@pytest.mark.parametrize("outcome", sorted(UNCERTAIN))
 def test_a_request_that_may_have_arrived_is_never_made_again(outcome: Outcome) -> None:
     unknown = _at(_at(BOOKED, -5).booked, -4, Answer(outcome)).booked
     assert [_at(unknown, minutes).do for minutes in range(-4, 60)] == [Do.NOTHING] * 64

@@ -43,6 +43,10 @@ class DomainEvent(BaseModel):
         """The JSON object that goes to clients."""
         return self.model_dump(mode="json", by_alias=True, exclude={"audience"}, exclude_none=True)
 
+    def payload_text(self) -> str:
+        """The payload as JSON text."""
+        return self.model_dump_json(by_alias=True, exclude={"audience"}, exclude_none=True)
+
 
 class SessionEvent(DomainEvent):
     """What all events about one charging session carry."""

@@ -1,9 +1,7 @@
 """Appending domain events in the business transaction."""
 
-import json
 import secrets
-from collections.abc import Sequence
-from uuid import UUID
+from collections.abc import Iterator, Sequence
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -32,18 +30,17 @@ async def append_events(session: AsyncSession, events: Sequence[DomainEvent]) ->
     """Write ``events`` to the log, in order, within the caller's transaction; one round trip however many they are."""
     if not events:
         return
-    rows = [
-        {
-            "id": str(_nth_id(position)),
-            "type": event.type,
-            "audience": list(event.audience.names),
-            "payload": event.payload(),
-        }
-        for position, event in enumerate(events)
-    ]
-    await session.execute(_APPEND, {"events": json.dumps(rows), "channel": CHANNEL})
+    rows = [_row(event_id, event) for event_id, event in zip(_ascending_ids(len(events)), events, strict=True)]
+    await session.execute(_APPEND, {"events": f"[{','.join(rows)}]", "channel": CHANNEL})
 
 
-def _nth_id(position: int) -> UUID:
-    """A random id that sorts after those of smaller positions in the same append."""
-    return UUID(int=position << 96 | secrets.randbits(96))
+def _row(event_id: str, event: DomainEvent) -> str:
+    """One event as JSON text. Ids, types and the names of audiences are our own words and need no escaping."""
+    audience = '","'.join(event.audience.names)
+    return f'{{"id":"{event_id}","type":"{event.type}","audience":["{audience}"],"payload":{event.payload_text()}}}'
+
+
+def _ascending_ids(count: int) -> Iterator[str]:
+    """Random ids, each of which sorts after those before it."""
+    noise = secrets.token_hex(12 * count)
+    return (f"{position:08x}{noise[24 * position : 24 * position + 24]}" for position in range(count))

@@ -25,6 +25,9 @@ PAGE_SIZE = 100
 MAX_BATCH = 100
 """Lago refuses longer batches (LAGO_EVENTS_BATCH_MAX_LENGTH)."""
 
+_EVENTS_ACCEPTED = b'{"events":['
+"""How Lago's answer to a batch begins: it repeats every event, and nobody needs them."""
+
 SUBSCRIPTION_STATUSES = ("active", "pending", "canceled", "terminated")
 
 
@@ -101,7 +104,8 @@ class LagoClient:
             raise LagoUnavailable(str(paused), retry_after=paused.seconds) from None
         except httpx.TransportError as error:
             raise LagoUnavailable(type(error).__name__) from error
-        _read(response)
+        if response.status_code != HTTPStatus.OK or not response.content.startswith(_EVENTS_ACCEPTED):
+            _read(response)
 
     async def events(
         self, *, subscription: str, code: str, since: datetime, until: datetime

@@ -9,23 +9,24 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 _BIGINT = 2**63
+_SCALARS = (str, int, Decimal)
 
 
 def storable(value: Any) -> Any:
     """``value`` as PostgreSQL can keep it in JSON: exact decimals as text, no NUL, no half characters."""
-    if isinstance(value, Mapping):
+    if isinstance(value, str):
+        return _storable_text(value)
+    if isinstance(value, dict):
         return {_storable_text(str(key)): storable(item) for key, item in value.items()}
     if isinstance(value, list):
         return [storable(item) for item in value]
-    if isinstance(value, Decimal):
-        return format(value, "f")
-    return _storable_text(value) if isinstance(value, str) else value
+    return format(value, "f") if isinstance(value, Decimal) else value
 
 
 def text(raw: Mapping[str, Any], key: str) -> str | None:
     """A text; numbers count as text, an empty one as none."""
     value = raw.get(key)
-    if isinstance(value, bool) or not isinstance(value, str | int | Decimal):
+    if isinstance(value, bool) or not isinstance(value, _SCALARS):
         return None
     return _storable_text(str(value)) or None
 
@@ -62,7 +63,7 @@ def whole(raw: Mapping[str, Any], key: str) -> int | None:
 def decimal(raw: Mapping[str, Any], key: str) -> Decimal | None:
     """An exact number, given as number or as text."""
     value = raw.get(key)
-    if isinstance(value, bool) or not isinstance(value, str | int | Decimal):
+    if isinstance(value, bool) or not isinstance(value, _SCALARS):
         return None
     try:
         number = Decimal(value)
@@ -95,4 +96,6 @@ def texts(raw: Mapping[str, Any], key: str) -> list[str]:
 
 
 def _storable_text(value: str) -> str:
+    if value.isascii() and "\x00" not in value:
+        return value
     return value.replace("\x00", "").encode("utf-8", "replace").decode()

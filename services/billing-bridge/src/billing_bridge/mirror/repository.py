@@ -135,7 +135,7 @@ def _table(entity: Entity) -> Table:
 
 
 def _as_text(value: object) -> str:
-    if isinstance(value, datetime | date):
+    if isinstance(value, date):
         return value.isoformat()
     if isinstance(value, Decimal):
         return format(value, "f")

@@ -1,8 +1,8 @@
 """Every query on waiting and delivered Lago events."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import NamedTuple
+from uuid import UUID
 
 from sqlalchemy import text
 
@@ -50,7 +50,7 @@ WHERE id = ANY(CAST(:ids AS bigint[])) AND status = 'pending'
 
 _SESSIONS = text("""
 SELECT s.id, s.steve_transaction_id, s.charge_box_id, s.connector_id, s.user_id, s.tag_mapping_id,
-       sum(a.to_wh - a.from_wh) FILTER (WHERE e.status = 'delivered') AS delivered_wh,
+       CAST(sum(a.to_wh - a.from_wh) FILTER (WHERE e.status = 'delivered') AS bigint) AS delivered_wh,
        b.billed_wh, b.status AS billing_status,
        (array_agg(e.transaction_id ORDER BY e.delivered_at DESC NULLS LAST, a.slice_index DESC))[1] AS last_transaction
 FROM charging_sessions s
@@ -62,8 +62,7 @@ GROUP BY s.id, b.session_id ORDER BY s.id
 """)
 
 
-@dataclass(frozen=True)
-class Claimed:
+class Claimed(NamedTuple):
     """One event that this sender may send now."""
 
     id: int
@@ -71,6 +70,21 @@ class Claimed:
     body: str
     attempts: int
     urgent: bool
+
+
+class Standing(NamedTuple):
+    """How much of a session Lago has; the columns of ``_SESSIONS``."""
+
+    session_id: int
+    steve_transaction_id: int
+    charge_box_id: str
+    connector_id: int
+    user_id: UUID | None
+    tag_mapping_id: int | None
+    delivered_wh: int
+    billed_wh: int
+    billing_status: str
+    last_transaction: str
 
 
 class LagoEventRepository:
@@ -81,8 +95,8 @@ class LagoEventRepository:
 
     async def claim(self, limit: int) -> list[Claimed]:
         """Take up to ``limit`` events that are due: urgent ones first, then oldest first."""
-        rows = (await self._uow.execute(_CLAIM, {"limit": limit, "lease": LEASE_SECONDS})).all()
-        claimed = [Claimed(row.id, row.transaction_id, row.body, row.attempts, row.urgent) for row in rows]
+        rows = await self._uow.execute(_CLAIM, {"limit": limit, "lease": LEASE_SECONDS})
+        claimed = [Claimed._make(row) for row in rows]
         return sorted(claimed, key=lambda event: (not event.urgent, event.id))
 
     async def delivered(self, ids: Sequence[int]) -> list[int]:
@@ -105,6 +119,6 @@ class LagoEventRepository:
         """These were claimed and not sent: they are due as before."""
         await self._uow.execute(_GIVEN_BACK, {"ids": list(ids)})
 
-    async def sessions_of(self, slice_ids: Sequence[int]) -> Sequence[Any]:
+    async def sessions_of(self, slice_ids: Sequence[int]) -> list[Standing]:
         """The sessions of these slices with what is delivered of each."""
-        return (await self._uow.execute(_SESSIONS, {"slices": list(slice_ids)})).all()
+        return [Standing._make(row) for row in await self._uow.execute(_SESSIONS, {"slices": list(slice_ids)})]

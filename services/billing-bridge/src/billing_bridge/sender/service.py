@@ -37,9 +37,28 @@ _EVENTS_FAULT = frozenset(
 _KEYS_FAULT = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
 
 
+@dataclass(frozen=True)
+class _Claim:
+    """Events that are ours for a while."""
+
+    events: Sequence[Claimed] = ()
+    taken_at: float = 0.0
+    """By the monotonic clock."""
+
+    @property
+    def is_full(self) -> bool:
+        """There may be more where these come from."""
+        return len(self.events) == BATCHES_AT_ONCE * MAX_BATCH
+
+    @property
+    def is_old(self) -> bool:
+        """Too old to begin another batch: it could outlive the lease."""
+        return time.monotonic() - self.taken_at > LEASE_SECONDS / 2
+
+
 @dataclass
 class _Delivery:
-    """What became of one claimed batch."""
+    """What became of one claim."""
 
     delivered: list[Claimed] = field(default_factory=list)
     refused: list[tuple[Claimed, str]] = field(default_factory=list)
@@ -49,6 +68,11 @@ class _Delivery:
     health: str = "unreachable"
     """What the health page says when something is unknown."""
     retry_after: float | None = None
+
+    @property
+    def asked(self) -> bool:
+        """Whether Lago was sent anything."""
+        return bool(self.delivered or self.refused or self.unknown)
 
 
 class SendingGate(Protocol):
@@ -66,38 +90,50 @@ class Sender:
         self._database, self._lago, self._clock, self._gate = database, lago, clock, gate
 
     async def send_due(self) -> None:
-        """Send until nothing is due, Lago asks us to wait, or it does not answer several times in a row."""
-        recording: asyncio.Task[None] | None = None
+        """Send until nothing is due, Lago asks us to wait, or it does not answer several times in a row.
+
+        While events are on their way to Lago, PostgreSQL picks the next ones and writes down what came of the last.
+        """
         lost = 0
+        ahead: asyncio.Task[_Claim] | None = None
+        recording: asyncio.Task[None] | None = None
         try:
-            while lost < GIVE_UP_AFTER and not self._lago.events_paused_for:
-                claimed = await self._claim()
-                if not claimed:
+            while True:
+                claim = await ahead if ahead is not None else _Claim()
+                if not claim.events:
+                    if recording is not None:
+                        await recording  # it may give some back
+                    claim = await self._claim(lost)
+                if not claim.events:
                     return
+                ahead = asyncio.create_task(self._claim(lost)) if claim.is_full else None
                 delivery = _Delivery()
-                lost = await self._deliver_batches(claimed, delivery, lost)
+                lost = await self._deliver_batches(claim, delivery, lost)
                 if recording is not None:
                     await recording
-                # While PostgreSQL writes down what these came to, the next ones are on their way.
                 recording = asyncio.create_task(self._record(delivery))
         finally:
+            if ahead is not None:
+                ahead.cancel()
+                await asyncio.gather(ahead, return_exceptions=True)
             if recording is not None:
                 await recording
 
-    async def _claim(self) -> list[Claimed]:
-        """What may be sent now; nothing while Lago would not count it."""
+    async def _claim(self, lost: int) -> _Claim:
+        """What may be sent now; nothing when Lago is away, wants a pause, or would not count it."""
+        if lost >= GIVE_UP_AFTER or self._lago.events_paused_for:
+            return _Claim()
         if self._gate is not None and not await self._gate.sending_allowed():
-            return []
+            return _Claim()
         async with self._database.unit_of_work() as uow:
-            return await LagoEventRepository(uow).claim(BATCHES_AT_ONCE * MAX_BATCH)
+            events = await LagoEventRepository(uow).claim(BATCHES_AT_ONCE * MAX_BATCH)
+        return _Claim(events, time.monotonic())
 
-    async def _deliver_batches(self, claimed: Sequence[Claimed], delivery: _Delivery, lost: int) -> int:
+    async def _deliver_batches(self, claim: _Claim, delivery: _Delivery, lost: int) -> int:
         """Send batch after batch while that makes sense; how many were lost in a row by now. The rest is given back."""
-        began = time.monotonic()
-        for begin in range(0, len(claimed), MAX_BATCH):
-            batch = claimed[begin : begin + MAX_BATCH]
-            late = time.monotonic() - began > LEASE_SECONDS / 2
-            if lost >= GIVE_UP_AFTER or self._lago.events_paused_for or (begin and late):
+        for begin in range(0, len(claim.events), MAX_BATCH):
+            batch = claim.events[begin : begin + MAX_BATCH]
+            if lost >= GIVE_UP_AFTER or self._lago.events_paused_for or claim.is_old:
                 delivery.unsent += batch
                 continue
             unknown = len(delivery.unknown)
@@ -155,7 +191,8 @@ class Sender:
                 await self._postpone(events, delivery)
             if delivery.unsent:
                 await events.give_back([event.id for event in delivery.unsent])
-            await report(uow, Component.LAGO, error=delivery.health if delivery.unknown else None)
+            if delivery.asked:
+                await report(uow, Component.LAGO, error=delivery.health if delivery.unknown else None)
 
     async def _postpone(self, events: LagoEventRepository, delivery: _Delivery) -> None:
         attempts = min(event.attempts for event in delivery.unknown)
@@ -173,13 +210,13 @@ class Sender:
             uow.emit(
                 SessionBilled(
                     audience=Audience.operators_and(session.user_id),
-                    session_id=session.id,
+                    session_id=session.session_id,
                     transaction_id=session.steve_transaction_id,
                     charge_box_id=session.charge_box_id,
                     connector_id=session.connector_id,
                     user_mapping_id=session.tag_mapping_id,
-                    billed_wh=int(session.delivered_wh),
-                    billed_kwh=kwh_text(int(session.delivered_wh)),
+                    billed_wh=session.delivered_wh,
+                    billed_kwh=kwh_text(session.delivered_wh),
                     lago_event_transaction_id=session.last_transaction,
                     flushed_at=now,
                     is_reconciliation=session.billing_status == BillingStatus.BILLED

@@ -78,7 +78,8 @@ class Snapshot:
     def decide(self, id_tag: str, *, expired: bool = False) -> LimitDecision:
         """The limit of a tag that is in ``tags``."""
         name = id_tag.lower()
-        own, nearest = self.links.get(name), self._nearest(name)
+        line = lineage(name, self._parents)
+        own, nearest = self.links.get(name), next((self.links[tag] for tag in line if tag in self.links), None)
         return decide_limit(
             TagFacts(
                 limit=self.tags[name].max_active_transaction_count,
@@ -89,17 +90,16 @@ class Snapshot:
                 switched_off_by_person=nearest is not None and nearest.switched_off_by_person,
                 protected=name in self.protected,
                 expired=expired,
-                hierarchy_known=all(tag in self.tags for tag in lineage(name, self._parents)),
+                hierarchy_known=all(tag in self.tags for tag in line),
             )
         )
 
     def plan(self, names: Iterable[str]) -> list[Planned]:
         """Those of the tags that should be written, as if none were expired."""
-        planned = (Planned(self.tags[name], self.decide(name)) for name in names if name in self.tags)
-        return [each for each in planned if each.decision.changes(each.tag.max_active_transaction_count)]
-
-    def _nearest(self, name: str) -> LinkedTag | None:
-        return next((self.links[tag] for tag in lineage(name, self._parents) if tag in self.links), None)
+        decided = ((self.tags[name], self.decide(name)) for name in names if name in self.tags)
+        return [
+            Planned(tag, decision) for tag, decision in decided if decision.changes(tag.max_active_transaction_count)
+        ]
 
     def _subscription(self, link: LinkedTag) -> SubscriptionState:
         owner = link.value
