@@ -165,6 +165,81 @@ def consent(
     _leave(lambda: run(consent_id, approve=approve, refuse=refuse))
 
 
+config_app = typer.Typer(help="The configuration.", no_args_is_help=True)
+app.add_typer(config_app, name="config")
+
+
+@config_app.callback()
+def _config_commands() -> None:
+    """The configuration."""
+
+
+@config_app.command()
+def check(
+    env_file: Annotated[Path | None, typer.Option("--env-file", help="Read this file over the environment.")] = None,
+) -> None:
+    """Say of each variable whether it is set, missing or unusable; status 1 when a service would not start."""
+    from polaris_cli.config.command import check as run  # noqa: PLC0415
+
+    _leave(lambda: run(env_file))
+
+
+admin_app = typer.Typer(help="People who operate the platform.", no_args_is_help=True)
+app.add_typer(admin_app, name="admin")
+
+Email = Annotated[str, typer.Argument(help="Their e-mail address.")]
+FromStdin = Annotated[bool, typer.Option("--password-stdin", help="Read the password from standard input.")]
+
+
+@admin_app.callback()
+def _admin_commands() -> None:
+    """People who operate the platform."""
+
+
+@admin_app.command("create")
+def admin_create(
+    email: Email,
+    *,
+    name: Annotated[str, typer.Option(help="Their name.")],
+    superadmin: Annotated[
+        bool, typer.Option("--superadmin", help="May manage operators; the first one always.")
+    ] = False,
+    password_stdin: FromStdin = False,
+) -> None:
+    """Add an operator; asks for their password."""
+    from polaris_cli.admin.command import create  # noqa: PLC0415
+
+    _leave(lambda: create(email, name=name, superadmin=superadmin, password_stdin=password_stdin))
+
+
+@admin_app.command("list")
+def admin_list() -> None:
+    """Print all operators."""
+    from polaris_cli.admin.command import list_admins  # noqa: PLC0415
+
+    _leave(list_admins)
+
+
+@admin_app.command("promote")
+def admin_promote(
+    email: Email,
+    *,
+    to: Annotated[str, typer.Option(help="superadmin, admin or customer.")] = "superadmin",
+) -> None:
+    """Change what a person may do; they are signed out everywhere. The last superadmin stays one."""
+    from polaris_cli.admin.command import promote  # noqa: PLC0415
+
+    _leave(lambda: promote(email, to=to))
+
+
+@admin_app.command("reset-password")
+def admin_reset_password(email: Email, *, password_stdin: FromStdin = False) -> None:
+    """Give an operator a new password; asks for it. They are signed out everywhere."""
+    from polaris_cli.admin.command import reset_password  # noqa: PLC0415
+
+    _leave(lambda: reset_password(email, password_stdin=password_stdin))
+
+
 def _leave(command: Callable[[], int]) -> None:
     """Leave with the command's status; a problem is one sentence on stderr."""
     try:

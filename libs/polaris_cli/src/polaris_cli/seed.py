@@ -78,6 +78,7 @@ def _user(person: Person) -> dict[str, Any]:
         "name": person.name,
         "email": person.email,
         "role": person.role.value,
+        "superadmin": person.role is Role.ADMIN,
         "lago_customer_external_id": person.customer,
     }
 

@@ -7,13 +7,41 @@ one sentence that names the variable and never its value.
 import os
 import sys
 import warnings
+from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Self, TypeVar
 
-from pydantic import AfterValidator, AliasChoices, Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 MIN_SECRET_LENGTH = 32
+
+OLD_NAMES = {
+    "STEVE_API_URL": "STEVE_BASE_URL",
+    "AUTH_URL": "CUSTOMER_BASE_URL",
+    "LOG_LEVEL": "DEBUG_LEVEL",
+    "DENO_ENV": "DEPLOY_ENV",
+    "PORT": "GATEWAY_PORT",
+}
+"""Names of other installations that still work where the new name is not set (domain.md §8)."""
+
+NO_LONGER_READ = {
+    "STEVE_CONTAINER_NAME": "taps are heard through SteVe's hook, not its log",
+    "DOCKER_SOCKET_PATH": "no service needs Docker",
+    "SYNC_LOOKBACK_MINUTES": "every transaction is followed until its end",
+    "SSE_TRANSPORT": "streams work on any number of replicas",
+    "MAGIC_LINK_INVITE_TTL_SECONDS": "it was never used",
+}
+"""Names of other installations that mean nothing here, and why."""
 
 
 def _long_enough(secret: SecretStr) -> SecretStr:
@@ -31,6 +59,25 @@ def _http_url(url: str) -> str:
         raise ValueError("must start with http:// or https://")
     return _without_slash(url)
 
+
+def _comma_list(value: object) -> object:
+    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+def _networks(networks: tuple[str, ...]) -> tuple[str, ...]:
+    for network in networks:
+        try:
+            ip_network(network, strict=False)
+        except ValueError:
+            raise ValueError("must be addresses or networks such as 10.0.0.0/8, separated by commas") from None
+    return networks
+
+
+CommaList = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_comma_list)]
+"""Written ``a, b, c``."""
+
+NetworkList = Annotated[CommaList, AfterValidator(_networks)]
+"""Addresses and networks, separated by commas."""
 
 Secret = Annotated[SecretStr, AfterValidator(_long_enough)]
 """A secret of ours: at least 32 characters."""
@@ -55,10 +102,10 @@ class _Group(BaseSettings):
 class Settings(_Group):
     """What every service reads."""
 
-    debug_level: str = "INFO"
+    debug_level: str = Field(default="INFO", validation_alias=AliasChoices("DEBUG_LEVEL", "LOG_LEVEL"))
     """ERROR, WARN, INFO or DEBUG."""
     app_version: str = "dev"
-    deploy_env: str = "production"
+    deploy_env: str = Field(default="production", validation_alias=AliasChoices("DEPLOY_ENV", "DENO_ENV"))
     alive_file: Path | None = None
     """Kept fresh by processes without HTTP, for health checks; see ``polaris_common.alive``."""
 
@@ -124,6 +171,13 @@ class LagoSettings(_Group):
     lago_metric_code: str = "ev_charging_kwh"
 
 
+class HttpSettings(_Group):
+    """Of every service with HTTP."""
+
+    trusted_proxies: NetworkList = ("127.0.0.0/8", "::1")
+    """Where our reverse proxies call from; only their X-Forwarded-* headers say who the client is."""
+
+
 class LagoWebhookSettings(_Group):
     """What the receiver of Lago's webhooks needs besides ``LagoSettings``."""
 
@@ -131,14 +185,76 @@ class LagoWebhookSettings(_Group):
     """The organization's HMAC key from Lago's dashboard, when its webhook endpoint signs with HMAC (recommended)."""
 
 
-class IdentitySettings(_Group):
-    """Sign-in and the two hosts."""
+class AuthSecretSettings(_Group):
+    """The secret that keys are derived from."""
 
     auth_secret: Secret
+
+
+class IdentitySettings(AuthSecretSettings):
+    """Sign-in and the two hosts."""
+
     admin_base_url: HttpUrl
-    customer_base_url: HttpUrl
+    customer_base_url: HttpUrl = Field(validation_alias=AliasChoices("CUSTOMER_BASE_URL", "AUTH_URL"))
     cookie_domain: str
     customer_session_ttl_seconds: int = Field(default=28_800, ge=60)
+
+
+class EmailSettings(_Group):
+    """Mail. Without a Worker mail is off; in development (``DEPLOY_ENV``) it goes to the log instead."""
+
+    deploy_env: str = "production"
+    cf_email_worker_url: HttpUrl | None = None
+    cf_email_worker_secret: SecretStr | None = None
+    email_from: str | None = None
+    """Sender of mails to drivers, e.g. ``Polaris <noreply@example.com>``; the Worker must know it."""
+    email_from_admin: str | None = None
+    """Sender of mails to operators."""
+    operator_contact_email: str | None = None
+    """Where answers to mails go."""
+
+    @model_validator(mode="after")
+    def _address_and_secret(self) -> Self:
+        if (self.cf_email_worker_url is None) != (self.cf_email_worker_secret is None):
+            raise ValueError("must give CF_EMAIL_WORKER_URL and CF_EMAIL_WORKER_SECRET together")
+        return self
+
+    @property
+    def mail_enabled(self) -> bool:
+        """Whether mail is sent, or shown in the log."""
+        return self.cf_email_worker_url is not None or self.deploy_env == "development"
+
+
+class SignInSettings(_Group):
+    """How operators and drivers prove who they are."""
+
+    magic_link_ttl_seconds: int = Field(default=900, ge=60, le=86_400)
+    admin_password_reset_ttl_seconds: int = Field(default=86_400, ge=60, le=604_800)
+    admin_oidc_issuer: HttpUrl | None = None
+    """Operators sign in there; then passwords are off unless ``admin_auth_show_fallback``."""
+    admin_oidc_client_id: str | None = None
+    admin_oidc_client_secret: SecretStr | None = None
+    """Unset: a public client."""
+    admin_oidc_admin_group: str | None = None
+    """Its members become operators, and nobody else signs in; unset: only operators that exist already."""
+    admin_oidc_groups_claim: str = "groups"
+    admin_auth_show_fallback: bool = False
+
+    @model_validator(mode="after")
+    def _issuer_and_client(self) -> Self:
+        if (self.admin_oidc_issuer is None) != (self.admin_oidc_client_id is None):
+            raise ValueError("must give ADMIN_OIDC_ISSUER and ADMIN_OIDC_CLIENT_ID together")
+        return self
+
+    @property
+    def oidc_enabled(self) -> bool:
+        """Whether operators sign in with an identity provider."""
+        return self.admin_oidc_issuer is not None
+
+    @property
+    def admin_passwords_enabled(self) -> bool:
+        """Whether operators may sign in with a password."""
+        return not self.oidc_enabled or self.admin_auth_show_fallback
 
 
 S = TypeVar("S", bound=BaseSettings)
@@ -175,5 +291,6 @@ def _sentence(error: Any) -> str:
 
 
 def _warn_about_aliases() -> None:
-    if "STEVE_BASE_URL" not in os.environ and "STEVE_API_URL" in os.environ:
-        warnings.warn("STEVE_API_URL is an old name; use STEVE_BASE_URL", DeprecationWarning, stacklevel=3)
+    for old, new in OLD_NAMES.items():
+        if new not in os.environ and old in os.environ:
+            warnings.warn(f"{old} is an old name; use {new}", DeprecationWarning, stacklevel=3)

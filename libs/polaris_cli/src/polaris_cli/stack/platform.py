@@ -109,6 +109,8 @@ class Platform:
             "GATEWAY_PORT": str(self.ports.gateway),
             "NOTIFIER_HOST": LOOPBACK,
             "NOTIFIER_PORT": str(self.ports.notifier),
+            "CF_EMAIL_WORKER_URL": self.mailbox_url,
+            "CF_EMAIL_WORKER_SECRET": self.secrets.email_secret,
             "DEPLOY_ENV": "development",
             "DEBUG_LEVEL": "INFO",
             **self.extra,

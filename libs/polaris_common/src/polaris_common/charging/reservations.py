@@ -12,7 +12,7 @@ from polaris_common.clock import to_wire
 from polaris_common.db import Repository
 from polaris_common.events.catalogue import Audience, DomainEvent, ReservationCancelled, ReservationChanged
 from polaris_common.http.errors import ApiError, NotFound
-from polaris_common.identity.principals import Driver, Operator, Principal
+from polaris_common.identity.principals import Device, Driver, Operator, Principal
 from polaris_common.models import Reservation, ReservationStatus
 
 BLOCKING = (ReservationStatus.PENDING, ReservationStatus.CONFIRMED, ReservationStatus.ACTIVE)
@@ -90,7 +90,7 @@ class ReservationRepository(Repository[Reservation]):
         match principal:
             case Operator():
                 return select(Reservation)
-            case Driver(user_id=user_id):
+            case Driver(user_id=user_id) | Device(owner_user_id=user_id):
                 return select(Reservation).where(Reservation.user_id == user_id)
 
     async def create(self, window: Window, holder: Holder, *, by: UUID | None) -> Reservation:

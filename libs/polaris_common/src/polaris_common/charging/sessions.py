@@ -23,7 +23,7 @@ from polaris_common.charging.session_statements import (
 from polaris_common.db import Repository
 from polaris_common.domain.session_state import Limits, OpenSession, RegisterSpan, State, zombie
 from polaris_common.domain.tag_owner import MappingValue
-from polaris_common.identity.principals import Driver, Operator, Principal
+from polaris_common.identity.principals import Device, Driver, Operator, Principal
 from polaris_common.models import ChargingSession
 from polaris_common.steve.wire import SteveTransaction
 
@@ -60,7 +60,7 @@ class ChargingSessionRepository(Repository[ChargingSession]):
         match principal:
             case Operator():
                 return query
-            case Driver(user_id=user_id):
+            case Driver(user_id=user_id) | Device(owner_user_id=user_id):
                 return query.where(ChargingSession.user_id == user_id)
 
     async def followed_ids(self, *, closed_manually: timedelta = timedelta()) -> set[int]:

@@ -31,6 +31,9 @@ class Database:
             },
         )
         self._sessions = async_sessionmaker(self.engine, expire_on_commit=False, autoflush=False)
+        self._glances = async_sessionmaker(
+            self.engine.execution_options(isolation_level="AUTOCOMMIT"), expire_on_commit=False, autoflush=False
+        )
 
     @asynccontextmanager
     async def unit_of_work(self) -> AsyncIterator[UnitOfWork]:
@@ -39,6 +42,12 @@ class Database:
             uow = UnitOfWork(session)
             yield uow
             await uow.commit()
+
+    @asynccontextmanager
+    async def glance(self) -> AsyncIterator[UnitOfWork]:
+        """Statements outside of any transaction, each for itself: one read that costs one round trip."""
+        async with self._glances() as session:
+            yield UnitOfWork(session)
 
     async def connect_raw(self) -> "asyncpg.Connection[Any]":
         """A connection of its own, outside the pool: for LISTEN and for advisory locks that must die with it."""

@@ -20,7 +20,9 @@ class LockName(IntEnum):
     READINGS = 7_023
     LAGO_SWEEPS = 7_011
     LAGO_CARDS = 7_012
+    HOUSEKEEPING = 7_041
     LAGO_RECONCILIATION = 7_013
+    SUPERADMINS = 7_061
 
 
 class AdvisoryLock:

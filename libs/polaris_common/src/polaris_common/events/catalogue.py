@@ -19,6 +19,11 @@ def user_audience(user_id: UUID) -> str:
     return f"user:{user_id}"
 
 
+def device_audience(device_id: UUID) -> str:
+    """The audience that is one registered device."""
+    return f"device:{device_id}"
+
+
 @dataclass(frozen=True)
 class Audience:
     """Who may see an event; nobody else does."""
@@ -247,3 +252,94 @@ class CustomerAccountBlocked(DomainEvent):
     type: ClassVar[str] = "customer.account.auto_create_blocked_admin_email"
     audience: Audience = Audience((OPERATORS,))
     external_customer_id: str
+
+
+class DeviceRegistered(DomainEvent):
+    """Somebody signed in on a device: its owner is told."""
+
+    type: ClassVar[str] = "device.registered"
+    device_id: UUID
+    label: str
+    platform: str
+    model: str
+    flow: str
+    """``register``, ``magic-link-verify`` or ``qr-sign-in``."""
+
+
+class DeviceTokenRevoked(DomainEvent):
+    """A device's credentials ended; its streams close."""
+
+    type: ClassVar[str] = "device.token.revoked"
+    device_id: UUID
+    token_id: UUID
+    reason: str
+    """``self``, ``admin`` or ``replaced``."""
+
+
+class DeviceScanRequested(DomainEvent):
+    """A device is asked to read a card."""
+
+    type: ClassVar[str] = "device.scan.requested"
+    device_id: UUID
+    pairing_code: str
+    purpose: str
+    expires_at_iso: str
+    expires_at_epoch_ms: int
+    requested_by_user_id: UUID | None = None
+    hint_label: str | None = None
+
+
+class DeviceScanCancelled(DomainEvent):
+    """A device need not read a card any more."""
+
+    type: ClassVar[str] = "device.scan.cancelled"
+    device_id: UUID
+    pairing_code: str
+    cancelled_at: int
+    """Milliseconds since 1970."""
+    source: str
+    """``admin``, ``device`` or ``customer``."""
+
+
+class DeviceScanCompleted(DomainEvent):
+    """A device has read a card; the card's number stays with us."""
+
+    type: ClassVar[str] = "device.scan.completed"
+    audience: Audience = Audience((OPERATORS,))
+    device_id: UUID
+    pairing_code: str
+    t: int
+    """Milliseconds since 1970."""
+    success: bool
+
+
+class SignedInByCard(DomainEvent):
+    """Somebody signed in by holding a card to a charger or a device: its owner is told."""
+
+    type: ClassVar[str] = "sign_in.by_card"
+    pairable_type: str
+    pairable_id: str
+
+
+class QrSignInSuspicious(DomainEvent):
+    """Printed ids are being guessed: signing in with them rests until the guessing ends."""
+
+    type: ClassVar[str] = "sign_in.qr_guessing"
+    audience: Audience = Audience((OPERATORS,))
+    failures: int
+    minutes: int
+
+
+class FeatureFlagsChanged(DomainEvent):
+    """Flags were set for everybody: whoever holds values asks again."""
+
+    type: ClassVar[str] = "feature-flags.changed"
+    keys: list[str]
+
+
+class DeviceFeatureFlagsChanged(DomainEvent):
+    """Flags changed for one device, by its own override or its owner's value."""
+
+    type: ClassVar[str] = "device.feature-flags.changed"
+    device_id: UUID
+    keys: list[str]

@@ -7,6 +7,7 @@ from fastapi import APIRouter, FastAPI
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from polaris_common.http.client_address import ClientAddressMiddleware, TrustedProxies
 from polaris_common.http.errors import LastResortMiddleware, install_error_handlers
 from polaris_common.http.request_id import RequestIdMiddleware
 
@@ -15,7 +16,9 @@ SECURITY_HEADERS = [
     (b"x-frame-options", b"DENY"),
     (b"referrer-policy", b"strict-origin-when-cross-origin"),
     (b"strict-transport-security", b"max-age=63072000; includeSubDomains"),
-    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"),
+    (b"cross-origin-resource-policy", b"same-site"),
+    (b"x-xss-protection", b"0"),
 ]
 
 
@@ -25,10 +28,12 @@ def create_application(
     lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]],
     routers: list[APIRouter],
     version: str = "dev",
+    trusted_proxies: Sequence[str] = (),
     middleware: Sequence[Middleware] = (),
 ) -> FastAPI:
-    """A FastAPI application with our error shape, request ids and security headers.
+    """A FastAPI application with our error shape, request ids, security headers and the client's true address.
 
+    ``trusted_proxies``: the networks whose ``X-Forwarded-*`` headers are believed.
     ``middleware``: the service's own, outermost first; it runs under the request id and answers with the headers.
     """
     app = FastAPI(
@@ -36,6 +41,7 @@ def create_application(
         version=version,
         lifespan=lifespan,
         middleware=[
+            Middleware(ClientAddressMiddleware, trusted=TrustedProxies(trusted_proxies)),
             Middleware(RequestIdMiddleware),
             Middleware(SecurityHeadersMiddleware),
             Middleware(LastResortMiddleware),
@@ -53,7 +59,7 @@ def create_application(
 
 
 class SecurityHeadersMiddleware:
-    """Adds the security headers to every answer."""
+    """Adds the security headers to every answer; a page's own ``Content-Security-Policy`` stands."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -66,7 +72,8 @@ class SecurityHeadersMiddleware:
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], *SECURITY_HEADERS]
+                given = {name for name, _ in message["headers"]}
+                message["headers"] = [*message["headers"], *(pair for pair in SECURITY_HEADERS if pair[0] not in given)]
             await send(message)
 
         await self._app(scope, receive, send_with_headers)

@@ -27,9 +27,17 @@ class ApiError(Exception):
     code: ClassVar[str] = "internal"
     message: ClassVar[str] = "Something went wrong on our side."
 
-    def __init__(self, message: str | None = None, *, headers: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        headers: Mapping[str, str] | None = None,
+        fields: Mapping[str, Any] | None = None,
+    ) -> None:
+        """``fields``: what the body says besides, where the contract names it."""
         super().__init__(message or self.message)
         self.headers = dict(headers or {})
+        self.fields = dict(fields or {})
 
 
 class Unauthorized(ApiError):
@@ -79,11 +87,18 @@ class ErrorBody(BaseModel):
 
 
 def error_response(
-    status: int, code: str, message: str, *, issues: list[Issue] | None = None, headers: Mapping[str, str] | None = None
+    status: int,
+    code: str,
+    message: str,
+    *,
+    issues: list[Issue] | None = None,
+    headers: Mapping[str, str] | None = None,
+    fields: Mapping[str, Any] | None = None,
 ) -> JSONResponse:
     """The JSON answer for one error."""
     body = ErrorBody(error=code, message=message, issues=issues, requestId=current_request_id())
-    return JSONResponse(body.model_dump(exclude_none=True), status_code=status, headers=dict(headers or {}))
+    content = {**(fields or {}), **body.model_dump(exclude_none=True)}
+    return JSONResponse(content, status_code=status, headers=dict(headers or {}))
 
 
 def errors(*kinds: type[ApiError]) -> dict[int | str, dict[str, Any]]:
@@ -100,7 +115,7 @@ def install_error_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(ApiError)
     async def _known(_: Request, error: ApiError) -> JSONResponse:
-        return error_response(error.status, error.code, str(error), headers=error.headers)
+        return error_response(error.status, error.code, str(error), headers=error.headers, fields=error.fields)
 
     @app.exception_handler(RequestValidationError)
     async def _invalid(_: Request, error: RequestValidationError) -> JSONResponse:

@@ -35,8 +35,28 @@ from polaris_common.models.control import (
     SessionStop,
     StopReason,
 )
+from polaris_common.models.devices import (
+    AppDevice,
+    DeviceKind,
+    DeviceToken,
+    PairableType,
+    Pairing,
+    PairingPurpose,
+    PairingStatus,
+    QrCard,
+)
 from polaris_common.models.events import DomainEventRow, EventRelay
-from polaris_common.models.identity import Account, AuthSession, Role, User
+from polaris_common.models.identity import (
+    Account,
+    AuthAudit,
+    AuthSession,
+    ImpersonationAudit,
+    OneTimeToken,
+    Role,
+    SignInFailure,
+    TokenPurpose,
+    User,
+)
 from polaris_common.models.lago import (
     LagoBillableMetric,
     LagoCustomer,
@@ -49,6 +69,7 @@ from polaris_common.models.lago import (
     MirroredFromLago,
     WebhookStatus,
 )
+from polaris_common.models.mail import OutgoingMail
 from polaris_common.models.operations import (
     ChargerCadence,
     ComponentHealth,
@@ -60,9 +81,17 @@ from polaris_common.models.operations import (
     SyncSchedule,
     TagBlockConsent,
 )
+from polaris_common.models.platform import (
+    DeviceFeatureFlagOverride,
+    GlobalFeatureFlagValue,
+    IdempotencyKey,
+    UserFeatureFlagValue,
+)
 
 __all__ = [
     "Account",
+    "AppDevice",
+    "AuthAudit",
     "AuthSession",
     "Base",
     "BillingAlert",
@@ -75,10 +104,16 @@ __all__ = [
     "ChargingSession",
     "ComponentHealth",
     "DeactivationReason",
+    "DeviceFeatureFlagOverride",
+    "DeviceKind",
+    "DeviceToken",
     "DomainEventRow",
     "EnergySlice",
     "EventRelay",
+    "GlobalFeatureFlagValue",
     "Hold",
+    "IdempotencyKey",
+    "ImpersonationAudit",
     "LagoBillableMetric",
     "LagoCustomer",
     "LagoEvent",
@@ -93,8 +128,15 @@ __all__ = [
     "MeterReading",
     "MirroredFromLago",
     "OcppTag",
+    "OneTimeToken",
     "OperationStatus",
     "OperatorAction",
+    "OutgoingMail",
+    "PairableType",
+    "Pairing",
+    "PairingPurpose",
+    "PairingStatus",
+    "QrCard",
     "ReconciliationFinding",
     "Reservation",
     "ReservationStatus",
@@ -103,6 +145,7 @@ __all__ = [
     "SessionBilling",
     "SessionState",
     "SessionStop",
+    "SignInFailure",
     "StopReason",
     "SyncRun",
     "SyncRunLog",
@@ -114,6 +157,8 @@ __all__ = [
     "TagMapping",
     "TagType",
     "Tier",
+    "TokenPurpose",
     "User",
+    "UserFeatureFlagValue",
     "WebhookStatus",
 ]

@@ -10,10 +10,10 @@ class Backend(StrEnum):
     NOTIFIER = "notifier"
 
 
-_GATEWAY_PREFIXES = ("/api", "/.well-known", "/c", "/u", "/m", "/docs")
+_GATEWAY_PREFIXES = ("/api", "/auth", "/.well-known", "/app", "/c", "/u", "/m", "/docs")
 _GATEWAY_PATHS = frozenset({"/openapi.json", "/livez", "/readyz", "/healthz"})
 _STREAMS = "/api/stream/"
-_STREAM_ENDINGS = ("-stream", "/stream")
+_STREAM_ENDINGS = ("-stream", "/stream", "/scan-detect")
 
 
 def backend_of(path: str) -> Backend | None:

@@ -1,0 +1,1 @@
+"""Mail: a durable queue, templates, and the Worker that delivers."""

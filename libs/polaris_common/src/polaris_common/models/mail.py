@@ -1,0 +1,34 @@
+"""Mails on their way out."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Index, func, text
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import Mapped, mapped_column
+
+from polaris_common.models.base import Base, CreatedAt
+
+
+class OutgoingMail(Base):
+    """A mail that is to be sent once; what it says is forgotten as soon as it is sent or given up."""
+
+    __tablename__ = "outgoing_mails"
+    __table_args__ = (
+        Index("outgoing_mails_due_idx", "next_attempt_at", postgresql_where="sent_at IS NULL AND dead_at IS NULL"),
+        Index("outgoing_mails_created_idx", "created_at"),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, server_default=func.gen_random_uuid())
+    recipient: Mapped[str]
+    category: Mapped[str]
+    template: Mapped[str]
+    context: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default=text("'{}'"))
+    locale: Mapped[str] = mapped_column(server_default="en")
+    attempts: Mapped[int] = mapped_column(server_default=text("0"))
+    next_attempt_at: Mapped[CreatedAt]
+    sent_at: Mapped[datetime | None]
+    dead_at: Mapped[datetime | None]
+    """When it was given up."""
+    created_at: Mapped[CreatedAt]
