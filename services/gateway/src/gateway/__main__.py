@@ -49,6 +49,7 @@ async def serve(settings: GatewaySettings) -> None:
             log_config=None,
             access_log=False,
             server_header=False,
+            proxy_headers=False,  # the application believes TRUSTED_PROXIES
             timeout_graceful_shutdown=DRAIN_SECONDS,
         )
     )

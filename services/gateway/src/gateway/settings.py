@@ -1,34 +1,101 @@
 """What the gateway reads from the environment."""
 
+from enum import StrEnum
 from typing import Self
 from urllib.parse import urlsplit
 
-from pydantic import AliasChoices, Field, model_validator
+from pydantic import AliasChoices, Field, field_validator, model_validator
 
 from polaris_common.settings import (
+    CommaList,
     DatabaseSettings,
+    EmailSettings,
     HookSettings,
+    HttpSettings,
+    HttpUrl,
     IdentitySettings,
     LagoSettings,
     LagoWebhookSettings,
     RedisSettings,
     Settings,
+    SignInSettings,
 )
 
 
+class QrSignInMode(StrEnum):
+    """What the number on a driver's card is good for."""
+
+    OPEN = "open"
+    """It signs its driver in."""
+    CONFIRM = "confirm"
+    """On a phone that the driver has not used before a mailed link does, if the driver has an address."""
+    OFF = "off"
+
+
 class GatewaySettings(
-    Settings, DatabaseSettings, RedisSettings, HookSettings, LagoSettings, LagoWebhookSettings, IdentitySettings
+    Settings,
+    DatabaseSettings,
+    RedisSettings,
+    HookSettings,
+    LagoSettings,
+    LagoWebhookSettings,
+    IdentitySettings,
+    SignInSettings,
+    EmailSettings,
+    HttpSettings,
 ):
     """The gateway's configuration."""
 
     host: str = Field(default="0.0.0.0", validation_alias=AliasChoices("GATEWAY_HOST"))  # noqa: S104 - in a container
-    port: int = Field(default=8000, ge=0, le=65_535, validation_alias=AliasChoices("GATEWAY_PORT"))
+    port: int = Field(default=8000, ge=0, le=65_535, validation_alias=AliasChoices("GATEWAY_PORT", "PORT"))
+    admin_extra_hosts: CommaList = ()
+    """Further host names of the admin surface, for development."""
+    customer_extra_hosts: CommaList = ()
+    """Further host names of the customer surface, for development."""
+    cors_origins: CommaList = ()
+    """Origins of our web apps on other hosts, e.g. ``https://app.example.com``; nobody else's pages may read us."""
+    rate_limit_scale: float = Field(default=1.0, ge=0.01, le=1_000)
+    """Multiplies every rate limit."""
+    qr_sign_in_mode: QrSignInMode = QrSignInMode.OPEN
+    """Whether drivers sign in with the number on their card: ``open``, ``confirm`` or ``off``."""
+    qr_card_days: int = Field(default=365, ge=1, le=36_500)
+    """How long a card signs its driver in after it was issued or given a new number."""
+    apns_team_id: str | None = None
+    """The Apple team that the app belongs to; unset, links open in the browser."""
+    apns_topic: str = "com.example.expresscharge.ios"
+    """The app's bundle id."""
+    privacy_url: HttpUrl | None = None
+    """Where the operator publishes how data is used."""
+    terms_url: HttpUrl | None = None
 
     @model_validator(mode="after")
     def _two_hosts(self) -> Self:
-        if self.admin_host == self.customer_host:
+        if self.admin_hosts & self.customer_hosts:
             raise ValueError("must give ADMIN_BASE_URL and CUSTOMER_BASE_URL different host names")
         return self
+
+    @property
+    def admin_hosts(self) -> frozenset[str]:
+        """Every host name of the admin surface."""
+        return frozenset({self.admin_host, *map(str.lower, self.admin_extra_hosts)})
+
+    @property
+    def customer_hosts(self) -> frozenset[str]:
+        """Every host name of the customer surface."""
+        return frozenset({self.customer_host, *map(str.lower, self.customer_extra_hosts)})
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in origins:
+            parts = urlsplit(origin)
+            if (
+                parts.scheme not in {"http", "https"}
+                or not parts.hostname
+                or f"{parts.scheme}://{parts.netloc}" != origin
+            ):
+                raise ValueError("must be origins such as https://app.example.com, separated by commas")
+        return tuple(origin.lower() for origin in origins)
 
     @property
     def admin_host(self) -> str:

@@ -7,6 +7,7 @@ from fastapi import FastAPI
 
 from notifier.health import endpoints as health
 from notifier.process import Notifier
+from notifier.scan_detect import endpoints as scan_detect
 from notifier.stream import endpoints as stream
 from polaris_common.http.application import create_application
 
@@ -22,8 +23,9 @@ def create_app(notifier: Notifier) -> FastAPI:
     app = create_application(
         "Polaris Express notifier",
         lifespan=lifespan,
-        routers=[stream.router, health.router],
+        routers=[stream.router, scan_detect.router, health.router],
         version=notifier.settings.app_version,
+        trusted_proxies=notifier.settings.trusted_proxies,
     )
     app.state.notifier = notifier
     return app

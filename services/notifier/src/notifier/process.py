@@ -1,7 +1,7 @@
 """What one notifier process is made of."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -9,13 +9,22 @@ import structlog
 from fastapi import Request
 from redis.asyncio import Redis
 
+from notifier.mail.service import MailSender, Senders
+from notifier.scan_detect.service import ScanDetect
 from notifier.settings import NotifierSettings
 from notifier.stream.catch_up import CatchUp
 from notifier.stream.heartbeat import Heartbeat
 from notifier.stream.hub import StreamHub
 from notifier.stream.service import StreamOpener
 from polaris_common.db import Database
+from polaris_common.email.worker import mail_transport
 from polaris_common.events.relay import EventRelay
+from polaris_common.identity.audit import Audit
+from polaris_common.process import every
+
+MAIL_SECONDS = 1.0
+"""How often the queue of mails is looked at."""
+CLEANUP_SECONDS = 3600.0
 
 log = structlog.get_logger(__name__)
 
@@ -34,6 +43,8 @@ class Notifier:
         self.opener = StreamOpener(
             self.database, self.hub, self._reads, max_pending=settings.sse_max_pending_per_client
         )
+        self.scan_detect = ScanDetect(self.database, self._reads, settings.auth_secret.get_secret_value())
+        self._mail_transport = mail_transport(settings)
         self.on_failure: Callable[[], None] = lambda: None
         """Called when a task died of something that waiting does not cure."""
 
@@ -54,6 +65,9 @@ class Notifier:
                 "event-log": self.hub.follow_log(),
                 "redis": self.hub.follow_redis(),
                 "heartbeat": heartbeat.run(),
+                "pairings": self.scan_detect.watch.run(),
+                "old-pairings": every(CLEANUP_SECONDS, self.scan_detect.watch.forget_old, name="old-pairings"),
+                **self._mail_tasks(),
             }.items()
         ]
         for task in tasks:
@@ -61,16 +75,35 @@ class Notifier:
         try:
             yield
         finally:
-            self.hub.stop()
+            self.stop_streams()
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             await self.close()
 
+    def stop_streams(self) -> None:
+        """End every stream and take no new ones."""
+        self.hub.stop()
+        self.scan_detect.watch.stop()
+
     async def close(self) -> None:
-        """Close the connections to Redis and the database."""
+        """Close the connections to the Worker, Redis and the database."""
+        if self._mail_transport is not None:
+            await self._mail_transport.close()
         await self._redis.aclose()
         await self.database.close()
+
+    def _mail_tasks(self) -> dict[str, Coroutine[Any, Any, None]]:
+        """Nothing where no mail can be sent."""
+        if self._mail_transport is None:
+            return {}
+        audit = Audit(self.settings.auth_secret.get_secret_value())
+        senders = Senders.of(self.settings, self.settings)
+        sender = MailSender(self.database, self._mail_transport, senders, audit)
+        return {
+            "mail": every(MAIL_SECONDS, sender.send_due, name="mail"),
+            "mail-cleanup": every(CLEANUP_SECONDS, sender.forget_old, name="mail-cleanup"),
+        }
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:

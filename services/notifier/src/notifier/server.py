@@ -26,6 +26,7 @@ class StreamServer(uvicorn.Server):
                 log_config=None,
                 access_log=False,
                 server_header=False,
+                proxy_headers=False,  # the application believes TRUSTED_PROXIES
                 timeout_graceful_shutdown=GRACE_SECONDS,
             )
         )
@@ -39,7 +40,7 @@ class StreamServer(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """End the streams first: uvicorn waits for them."""
-        self._notifier.hub.stop()
+        self._notifier.stop_streams()
         await super().shutdown(sockets)
 
     def _fail(self) -> None:

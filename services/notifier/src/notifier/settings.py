@@ -2,10 +2,17 @@
 
 from pydantic import Field
 
-from polaris_common.settings import DatabaseSettings, IdentitySettings, RedisSettings, Settings
+from polaris_common.settings import (
+    DatabaseSettings,
+    EmailSettings,
+    HttpSettings,
+    IdentitySettings,
+    RedisSettings,
+    Settings,
+)
 
 
-class NotifierSettings(Settings, DatabaseSettings, RedisSettings, IdentitySettings):
+class NotifierSettings(Settings, DatabaseSettings, RedisSettings, IdentitySettings, EmailSettings, HttpSettings):
     """What the notifier reads from the environment."""
 
     notifier_host: str = "0.0.0.0"  # noqa: S104 - in a container; the reverse proxy is the only neighbour

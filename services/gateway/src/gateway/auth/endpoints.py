@@ -1,42 +1,71 @@
-"""Signing in, signing out, and who is signed in."""
+"""Signing in with a password, signing out, who is signed in, and how one may sign in (contract §5.8, §5.9)."""
 
-import json
-from typing import Any
-
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 
-from gateway.auth import service
-from gateway.auth.schemas import SessionAndUserRead, SignInEmail, SignInRead, SignOutRead, UserRead
-from gateway.auth.service import Caller, InvalidEmailOrPassword
-from gateway.dependencies import CurrentSession, CurrentSurface, Process, SessionToken, UnitOfWork
-from gateway.settings import GatewaySettings
-from gateway.surfaces import OriginMismatch
-from polaris_common.http.errors import BodyTooLarge, errors
-from polaris_common.identity.sessions import close_session, cookie_name
+from gateway.auth.browser import Browser
+from gateway.auth.cookies import browser_cookie, clear_session_cookies, set_session_cookies
+from gateway.auth.failures import Failures
+from gateway.auth.forms import fields_of
+from gateway.auth.methods import login_methods
+from gateway.auth.paths import InvalidCallback, require_own_path
+from gateway.auth.schemas import LoginMethods, SessionAndUserRead, SignInEmail, SignInRead, SignOutRead, UserRead
+from gateway.auth.service import InvalidEmailOrPassword, PasswordSignIn, PasswordSignInDisabled, TooManyFailures
+from gateway.dependencies import (
+    CurrentSession,
+    CurrentSurface,
+    Process,
+    RequestOrigin,
+    SessionToken,
+    UnitOfWork,
+    anyone,
+)
+from gateway.limits import SIGN_IN, caller_site
+from gateway.surfaces import OriginMismatch, Surface
+from polaris_common.http.errors import BodyTooLarge, NotFound, ServiceUnavailable, errors
+from polaris_common.identity.sessions import close_browser
 
-router = APIRouter(prefix="/api/auth", tags=["sign-in"])
-
-MAX_FORM_BYTES = 16 * 1024
-_FORM_TYPES = ("application/x-www-form-urlencoded", "multipart/form-data")
+router = APIRouter(prefix="/api/auth", tags=["sign-in"], dependencies=[Depends(anyone)])
 
 
-@router.post("/sign-in/email", responses=errors(InvalidEmailOrPassword, OriginMismatch, BodyTooLarge))
-async def sign_in_email(request: Request, response: Response, process: Process, surface: CurrentSurface) -> SignInRead:
+@router.post(
+    "/sign-in/email",
+    responses=errors(
+        InvalidEmailOrPassword,
+        PasswordSignInDisabled,
+        TooManyFailures,
+        OriginMismatch,
+        InvalidCallback,
+        BodyTooLarge,
+        ServiceUnavailable,
+    ),
+)
+async def sign_in_email(
+    request: Request, response: Response, process: Process, surface: CurrentSurface, origin: RequestOrigin
+) -> SignInRead:
     """Sign in with e-mail address and password, as JSON or as a form. The token goes into an HttpOnly cookie only."""
     form = await _form(request)
-    opened = await service.sign_in(process.database, process.settings, form, _caller(request, surface))
-    _set_cookie(response, process.settings, opened.token, max_age=opened.max_age_seconds)
-    return SignInRead(user=UserRead.of(opened.user))
+    callback = require_own_path(form.callback_url)
+    await process.limits.spend(SIGN_IN, "password", caller_site(request))
+    failures = Failures(process.settings.auth_secret.get_secret_value())
+    sign_in = PasswordSignIn(process.database, process.settings, process.audit, failures)
+    browser = Browser.of(request, process.settings)
+    signed_in = await sign_in.sign_in(form, surface=surface, browser=browser, origin=origin)
+    set_session_cookies(response, process.settings, signed_in.opened)
+    response.headers["cache-control"] = "no-store"
+    if callback is not None:
+        response.headers["location"] = callback
+    return SignInRead(redirect=callback is not None, url=callback, user=UserRead.of(signed_in.user))
 
 
 @router.post("/sign-out", responses=errors(OriginMismatch))
-async def sign_out(response: Response, process: Process, token: SessionToken, uow: UnitOfWork) -> SignOutRead:
-    """End the session; safe without one."""
-    if token:
-        await close_session(uow, token)
-    _set_cookie(response, process.settings, "", max_age=0)
+async def sign_out(
+    request: Request, response: Response, process: Process, token: SessionToken, uow: UnitOfWork
+) -> SignOutRead:
+    """End every session of this browser; safe without one."""
+    await close_browser(uow, token, browser_cookie(request, process.settings))
+    clear_session_cookies(response, process.settings)
     return SignOutRead()
 
 
@@ -47,52 +76,28 @@ async def get_session(response: Response, session: CurrentSession) -> SessionAnd
     return None if session is None else SessionAndUserRead.of(session)
 
 
-def _caller(request: Request, surface: CurrentSurface) -> Caller:
-    user_agent = request.headers.get("user-agent")
-    return Caller(
-        surface=surface,
-        ip_address=request.client.host if request.client else None,
-        user_agent=user_agent[:500] if user_agent else None,
-    )
+@router.get("/login-methods", responses=errors(NotFound))
+async def methods(process: Process, surface: CurrentSurface, uow: UnitOfWork) -> LoginMethods:
+    """The ways of signing in that are open on this host; ``message`` says so when there is none."""
+    return await login_methods(uow, process.settings, _known(surface))
 
 
-def _set_cookie(response: Response, settings: GatewaySettings, token: str, *, max_age: int | None) -> None:
-    response.set_cookie(
-        cookie_name(secure=settings.secure_cookies),
-        token,
-        max_age=max_age,
-        domain=settings.cookie_domain,
-        path="/",
-        secure=settings.secure_cookies,
-        httponly=True,
-        samesite="lax",
-    )
+@router.get("/admin-login-options", responses=errors(NotFound))
+async def admin_login_options(process: Process, surface: CurrentSurface, uow: UnitOfWork) -> LoginMethods:
+    """The same for the operators' sign-in page."""
+    if surface is not Surface.ADMIN:
+        raise NotFound
+    return await login_methods(uow, process.settings, surface)
+
+
+def _known(surface: Surface | None) -> Surface:
+    if surface is None:
+        raise NotFound
+    return surface
 
 
 async def _form(request: Request) -> SignInEmail:
     try:
-        return SignInEmail.model_validate(await _fields(request))
+        return SignInEmail.model_validate(await fields_of(request))
     except ValidationError as problem:
         raise RequestValidationError(problem.errors(include_input=False, include_context=False)) from None
-
-
-async def _fields(request: Request) -> Any:
-    body = b""
-    async for part in request.stream():
-        body += part
-        if len(body) > MAX_FORM_BYTES:
-            raise BodyTooLarge
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media_type in _FORM_TYPES:
-        return dict(await Request(request.scope, _replay(body)).form())
-    try:
-        return json.loads(body.decode())
-    except (ValueError, RecursionError):
-        raise RequestValidationError([{"loc": ("body",), "msg": "The body is not JSON.", "type": "json"}]) from None
-
-
-def _replay(body: bytes) -> Any:
-    async def receive() -> dict[str, Any]:
-        return {"type": "http.request", "body": body, "more_body": False}
-
-    return receive

@@ -1,13 +1,13 @@
 """Health: for people and monitors (``/api/health``) and for containers (``/livez``, ``/readyz``, ``/healthz``)."""
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends
 from starlette.responses import JSONResponse
 
-from gateway.dependencies import Process
+from gateway.dependencies import Process, monitor
 from gateway.health.schemas import HealthRead, Status
 from polaris_common.http.errors import ServiceUnavailable, errors
 
-router = APIRouter(tags=["health"])
+router = APIRouter(tags=["health"], dependencies=[Depends(monitor)])
 
 
 @router.get("/api/health", response_model=HealthRead, responses={503: {"model": HealthRead}})

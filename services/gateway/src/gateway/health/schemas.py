@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 
-from gateway.wire import Wire
+from gateway.wire import Wire, WireTime
 
 
 class Status(StrEnum):
@@ -30,6 +30,7 @@ class Checks(Wire):
     steve: Check
     lago: Check
     sync: Check
+    redis: Check
 
 
 class HealthRead(Wire):
@@ -38,3 +39,44 @@ class HealthRead(Wire):
     status: Status
     timestamp: str
     checks: Checks
+
+
+class SettingRead(Wire):
+    """One variable: ``set``, ``default``, ``missing`` or ``unusable``; never its value."""
+
+    name: str
+    state: str
+
+
+class ComponentRead(Wire):
+    """What a worker last said about something it watches."""
+
+    name: str
+    status: Status
+    error: str | None
+    """A code."""
+    checked_at: WireTime
+    last_success_at: WireTime | None
+
+
+class QueueRead(Wire):
+    """What waits for something to be done."""
+
+    name: str
+    waiting: int
+    oldest_seconds: int | None
+    failed: int
+    """Given up; an operator decides."""
+
+
+class AdminHealthRead(Wire):
+    """The platform's health with what an operator needs to find out why."""
+
+    status: Status
+    timestamp: str
+    checks: Checks
+    subsystems: dict[str, bool]
+    """Whether each found its configuration."""
+    settings: list[SettingRead]
+    components: list[ComponentRead]
+    queues: list[QueueRead]

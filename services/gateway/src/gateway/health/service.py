@@ -3,13 +3,15 @@
 import asyncio
 import re
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import structlog
+from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
-from gateway.health.repository import last_sync_run
+from gateway.health.repository import a_sync_run_is_stuck, last_sync_run
 from gateway.health.schemas import Check, Checks, HealthRead, Status
 from polaris_common.clock import Clock, to_wire
 from polaris_common.db import Database
@@ -18,6 +20,7 @@ from polaris_common.observability.health import STALE_AFTER_SECONDS, Component, 
 
 CACHE_SECONDS = 2.0
 DATABASE_TIMEOUT_SECONDS = 3.0
+REDIS_TIMEOUT_SECONDS = 1.0
 
 _CODE = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _SEVERITY = [Status.OK, Status.DEGRADED, Status.UNHEALTHY]
@@ -35,8 +38,8 @@ class _Cached:
 class HealthService:
     """Answers health questions, looking at most once in two seconds however many ask."""
 
-    def __init__(self, database: Database, clock: Clock) -> None:
-        self._database, self._clock = database, clock
+    def __init__(self, database: Database, clock: Clock, *, ping_redis: Callable[[], Awaitable[object]]) -> None:
+        self._database, self._clock, self._ping_redis = database, clock, ping_redis
         self._cached: _Cached | None = None
         self._looking = asyncio.Lock()
 
@@ -61,24 +64,39 @@ class HealthService:
         began = time.perf_counter()
         if not await self.database_reachable():
             down = Check(status=Status.UNHEALTHY, error="unreachable")
-            return self._summary(Checks(database=down, steve=_UNKNOWN, lago=_UNKNOWN, sync=_UNKNOWN))
+            redis = await self._redis()
+            return self._summary(Checks(database=down, steve=_UNKNOWN, lago=_UNKNOWN, sync=_UNKNOWN, redis=redis))
         latency_ms = round((time.perf_counter() - began) * 1000, 1)
         database = Check(status=Status.OK, latency_ms=latency_ms)
         return self._summary(await self._with_components(database))
 
+    async def _redis(self) -> Check:
+        """Jobs and live data go by Redis; without it everything still works, only later."""
+        try:
+            async with asyncio.timeout(REDIS_TIMEOUT_SECONDS):
+                await self._ping_redis()
+        except (OSError, RedisError) as error:
+            log.warning("redis_unreachable", error=type(error).__name__)
+            return Check(status=Status.DEGRADED, error="unreachable")
+        return Check(status=Status.OK)
+
     async def _with_components(self, database: Check) -> Checks:
+        redis = await self._redis()
         try:
             async with asyncio.timeout(DATABASE_TIMEOUT_SECONDS), self._database.unit_of_work() as uow:
                 rows, sync_run = await read(uow), await last_sync_run(uow)
+                stuck = await a_sync_run_is_stuck(uow)
         except (OSError, SQLAlchemyError) as error:
             log.warning("health_unreadable", error=type(error).__name__)
-            return Checks(database=database, steve=_UNKNOWN, lago=_UNKNOWN, sync=_UNKNOWN)
+            return Checks(database=database, steve=_UNKNOWN, lago=_UNKNOWN, sync=_UNKNOWN, redis=redis)
         steve, lago, sync = (judge(rows.get(name)) for name in (Component.STEVE, Component.LAGO, Component.SYNC))
+        if stuck and sync.status is Status.OK:
+            sync = Check(status=Status.DEGRADED, error="run_stuck", last_success_at=sync.last_success_at)
         sync = sync.model_copy(update={"last_run": _time(sync_run)})
-        return Checks(database=database, steve=steve, lago=lago, sync=sync)
+        return Checks(database=database, steve=steve, lago=lago, sync=sync, redis=redis)
 
     def _summary(self, checks: Checks) -> HealthRead:
-        every = (checks.database, checks.steve, checks.lago, checks.sync)
+        every = (checks.database, checks.steve, checks.lago, checks.sync, checks.redis)
         worst = max((check.status for check in every), key=_SEVERITY.index)
         return HealthRead(status=worst, timestamp=to_wire(self._clock.now()), checks=checks)
 
@@ -96,10 +114,10 @@ def judge(reported: tuple[ComponentHealth, datetime] | None) -> Check:
         return Check(status=Status.DEGRADED, error="stale", last_success_at=last_success_at)
     if row.status == Status.OK:
         return Check(status=Status.OK, last_success_at=last_success_at)
-    return Check(status=Status.DEGRADED, error=_as_code(row.error), last_success_at=last_success_at)
+    return Check(status=Status.DEGRADED, error=as_code(row.error), last_success_at=last_success_at)
 
 
-def _as_code(error: str | None) -> str:
+def as_code(error: str | None) -> str:
     return error if error and _CODE.fullmatch(error) else "failing"
 
 

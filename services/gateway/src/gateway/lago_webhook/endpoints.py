@@ -5,6 +5,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from gateway.callers import Caller, admits
 from gateway.dependencies import resources
 from polaris_common.http.bodies import read_body
 from polaris_common.http.errors import ApiError, ServiceUnavailable, Unauthorized
@@ -33,6 +34,7 @@ class MalformedWebhook(ApiError):
     status, code, message = 400, "invalid_json", "The body is not a JSON object."
 
 
+@admits(Caller.LAGO)
 async def lago_webhook(request: Request) -> Response:
     """POST /api/webhook/lago: one webhook, signed with HMAC or JWT over the exact body.
 

@@ -9,14 +9,15 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from gateway.callers import Caller, admits
 from gateway.dependencies import resources
 from gateway.ocpp.schemas import parse_meter_values, parse_tap
-from gateway.ocpp.service import decide
 from gateway.ocpp.signatures import signed_body
 
 _STORED = b'{"ok":true}'
 
 
+@admits(Caller.STEVE_HOOK)
 async def pre_authorize(request: Request) -> Response:
     """POST /api/ocpp/pre-authorize: may this tag charge?
 
@@ -25,13 +26,14 @@ async def pre_authorize(request: Request) -> Response:
     """
     process = resources(request)
     tap = parse_tap(await signed_body(request, process.hook_keys.pre_authorize))
-    override = await decide(tap)
+    override = await process.taps.decide(tap)
     process.announcer.heard_from(tap.charge_box_id)
     if tap.is_start:
         process.announcer.transactions_changed()
     return JSONResponse({"override": override})
 
 
+@admits(Caller.STEVE_HOOK)
 async def meter_values(request: Request) -> Response:
     """POST /api/ocpp/meter-values: one MeterValue element of one transaction.
 
