@@ -13,10 +13,10 @@ TYPED := libs/polaris_common/src libs/polaris_sim/src libs/polaris_cli/src \
 	services/gateway/src services/notifier/src services/sync-worker/src services/billing-bridge/src tests
 
 .DEFAULT_GOAL := help
-.PHONY: help demo replay test chaos bench ci lint types contracts format lock up down clean
+.PHONY: help demo replay test test-browser chaos bench ci lint types contracts format openapi lock up down clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.demo ## Run everything with simulated cars; Ctrl-C stops it (ARGS=--headless, ARGS=--fresh)
 	@exec $(BIN)/polaris demo $(ARGS)
@@ -27,6 +27,13 @@ replay: $(VENV)/.demo ## Charge every row of a CSV and prove that the books bala
 
 test: $(VENV)/.dev ## Run all tests; starts its own PostgreSQL and Redis
 	$(BIN)/pytest --numprocesses auto --dist loadfile $(ARGS)
+
+test-browser: $(VENV)/.dev ## Sign in with a real Chromium; as root it installs Debian's when there is none
+	@command -v chromium >/dev/null || { test "$$(id -u)" = 0 && apt-get --version >/dev/null 2>&1 && \
+		apt-get update --quiet --quiet && \
+		DEBIAN_FRONTEND=noninteractive apt-get install --quiet --quiet --yes --no-install-recommends chromium; } || \
+		{ echo "The browser tests need chromium on the PATH; install Debian's package chromium." >&2; exit 2; }
+	$(BIN)/pytest tests/browser $(ARGS)
 
 chaos: $(VENV)/.dev ## Look for a sequence of events that breaks the books, another one each time (EXAMPLES=1000)
 	CHAOS_EXAMPLES=$(EXAMPLES) $(BIN)/pytest --numprocesses auto tests/chaos $(ARGS)
@@ -49,6 +56,9 @@ contracts: $(VENV)/.dev ## Who may import whom
 format: $(VENV)/.dev ## Put the code into shape
 	$(BIN)/ruff check --fix $(CODE)
 	$(BIN)/ruff format $(CODE)
+
+openapi: $(VENV)/.demo ## Write docs/reference/openapi from the routes
+	$(BIN)/python -m gateway.docs docs/reference/openapi
 
 up: ## Start the production stack (needs Docker and .env)
 	docker compose up --build --detach --wait

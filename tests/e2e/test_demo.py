@@ -3,37 +3,20 @@
 import json
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
 import psutil
 import pytest
+from tests.support.demo import running_demo
 
 from polaris_cli.stack.ports import free_ports
 
 READY_SECONDS = 90
 EVENT_SECONDS = 60
 pytestmark = pytest.mark.timeout(240)
-
-
-@contextmanager
-def running_demo(state: Path, port: int) -> Iterator[tuple[subprocess.Popen[str], dict[str, Any]]]:
-    """The demo's process and the line it prints when it is ready."""
-    command = [sys.executable, "-c", "from polaris_cli.main import app; app()", "demo", "--headless"]
-    with subprocess.Popen(
-        [*command, "--port", str(port), "--state", str(state)], stdout=subprocess.PIPE, text=True
-    ) as process:
-        try:
-            assert process.stdout is not None
-            yield process, json.loads(process.stdout.readline())
-        finally:
-            if process.poll() is None:
-                process.kill()
 
 
 def everything_of(process: subprocess.Popen[str], state: Path) -> list[psutil.Process]:
@@ -92,6 +75,7 @@ def test_a_driver_sees_a_session_live_and_ctrl_c_leaves_nothing(tmp_path: Path) 
                 "steve": "ok",
                 "lago": "ok",
                 "sync": "ok",
+                "redis": "ok",
             }
             signed_in = browser.post("/api/auth/sign-in/email", json=ready["driver"])
             assert signed_in.status_code == 200

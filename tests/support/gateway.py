@@ -10,13 +10,14 @@ from uuid import UUID
 
 import httpx
 from fastapi import FastAPI
-from sqlalchemy import insert
+from sqlalchemy import insert, select
 
 from gateway.settings import GatewaySettings
 from polaris_common.db import Database
 from polaris_common.identity.passwords import hash_password
 from polaris_common.ids import new_public_id
-from polaris_common.models import Account, ChargingSession, Role, User
+from polaris_common.models import Account, AuthAudit, ChargingSession, Role, User
+from tests.support.mail import mail_environment
 
 ADMIN_URL = "https://manage.polaris.test"
 CUSTOMER_URL = "https://polaris.test"
@@ -39,6 +40,7 @@ def gateway_environment(database_url: str, redis_url: str) -> dict[str, str]:
         "STEVE_PREAUTH_HMAC_KEY": PRE_AUTHORIZE_KEY,
         "STEVE_METERVALUE_HMAC_KEY": METER_VALUES_KEY,
         "LAGO_WEBHOOK_HMAC_KEY": LAGO_WEBHOOK_KEY,
+        **dict(mail_environment()),
     }
 
 
@@ -56,10 +58,18 @@ class GatewayWorld:
     steve: httpx.AsyncClient
     """SteVe, calling by an internal name."""
 
-    async def user(self, role: Role = Role.CUSTOMER, *, email: str = "ann@example.org", password: bool = True) -> UUID:
+    async def user(
+        self,
+        role: Role = Role.CUSTOMER,
+        *,
+        email: str | None = "ann@example.org",
+        password: bool = True,
+        superadmin: bool = False,
+    ) -> UUID:
         """A person; with ``PASSWORD`` unless ``password`` is False."""
         async with self.database.unit_of_work() as uow:
-            values = {"public_id": new_public_id(), "name": "Ann", "email": email, "role": role}
+            values: dict[str, Any] = {"public_id": new_public_id(), "name": "Ann", "email": email, "role": role}
+            values["superadmin"] = superadmin
             user_id: UUID = (await uow.execute(insert(User).values(values).returning(User.id))).scalar_one()
             if password:
                 account = {"user_id": user_id, "provider_id": "credential", "account_id": str(user_id)}
@@ -80,6 +90,18 @@ class GatewayWorld:
         user_id = await self.user(email=email)
         assert (await self.sign_in(self.customer, email)).status_code == 200
         return user_id
+
+    async def operator(self, email: str = "op@example.org", *, superadmin: bool = False) -> UUID:
+        """An operator, signed in on the admin browser."""
+        user_id = await self.user(Role.ADMIN, email=email, superadmin=superadmin)
+        assert (await self.sign_in(self.admin, email)).status_code == 200
+        return user_id
+
+    async def audited(self, event: str) -> list[AuthAudit]:
+        """The audit's rows of one kind, oldest first."""
+        async with self.database.unit_of_work() as uow:
+            query = select(AuthAudit).where(AuthAudit.event == event).order_by(AuthAudit.id)
+            return list((await uow.execute(query)).scalars())
 
     async def session(self, user_id: UUID | None, transaction: int, **values: Any) -> int:
         """A charging session: open, started at noon with 1000 Wh, unless ``values`` say otherwise."""

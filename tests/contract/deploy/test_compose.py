@@ -119,7 +119,7 @@ def test_a_service_gets_everything_that_can_be_set(service: str) -> None:
 def test_a_service_gets_nothing_that_it_does_not_read(service: str) -> None:
     read = set().union(*(names for _, names, _ in names_of(settings_of(service))))
 
-    assert set(SERVICES[service]["environment"]) <= read | {"FORWARDED_ALLOW_IPS"}  # uvicorn reads this one
+    assert set(SERVICES[service]["environment"]) <= read
 
 
 @pytest.mark.parametrize("service", WITH_SETTINGS)

@@ -7,6 +7,7 @@ import httpx
 import pytest
 import structlog
 from tests.support.gateway import ADMIN_URL, CUSTOMER_URL, GatewayWorld, gateway_environment
+from tests.support.mail import Mailbox
 
 from gateway.app import create_app
 from gateway.settings import GatewaySettings
@@ -40,3 +41,11 @@ async def world(settings: GatewaySettings, database: Database) -> AsyncIterator[
             for url in (ADMIN_URL, CUSTOMER_URL, "http://gateway:8000")
         ]
         yield GatewayWorld(app, settings, database, *browsers)
+
+
+@pytest.fixture
+async def mailbox(world: GatewayWorld) -> AsyncIterator[Mailbox]:
+    """Where the gateway's mails arrive."""
+    box = Mailbox(world.database, world.settings.auth_secret.get_secret_value())
+    yield box
+    await box.close()

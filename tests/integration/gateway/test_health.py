@@ -41,7 +41,11 @@ async def test_all_is_well_when_everybody_says_so(world: GatewayWorld) -> None:
 
     status, health = await _health(world)
 
-    assert (status, health["status"], set(health["checks"])) == (200, "ok", {"database", "steve", "lago", "sync"})
+    assert (status, health["status"], set(health["checks"])) == (
+        200,
+        "ok",
+        {"database", "steve", "lago", "sync", "redis"},
+    )
     assert health["checks"]["database"]["latencyMs"] >= 0
     assert health["checks"]["steve"]["lastSuccessAt"].endswith("Z")
     assert health["timestamp"].endswith("Z")

@@ -93,6 +93,8 @@ PUBLIC = {
     "/api/auth/sign-in/email",
     "/api/auth/sign-out",
     "/api/auth/get-session",
+    "/api/auth/login-methods",
+    "/api/auth/admin-login-options",
     "/api/ocpp/pre-authorize",
     "/api/ocpp/meter-values",
 }

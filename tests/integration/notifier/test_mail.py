@@ -1,0 +1,213 @@
+"""Mails leave the queue: once if possible, twice rather than never, and not for ever."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import func, insert, select, text
+from tests.support.mail import Mailbox
+
+from polaris_common.db import Database
+from polaris_common.email.queue import TokenLink, queue_mail
+from polaris_common.email.templates import ADMIN_PASSWORD_RESET, MAGIC_LINK
+from polaris_common.ids import new_public_id
+from polaris_common.models import OneTimeToken, OutgoingMail, Role, TokenPurpose, User
+from polaris_sim.faults import Fault, FaultRule
+
+LINK = TokenLink(
+    "https://polaris.test/auth/verify?token=", TokenPurpose.MAGIC_LINK, timedelta(minutes=15), Role.CUSTOMER
+)
+
+
+@pytest.fixture
+async def mailbox(database: Database) -> AsyncIterator[Mailbox]:
+    box = Mailbox(database, "a-secret-of-more-than-32-characters-")
+    yield box
+    await box.close()
+
+
+async def _person(database: Database, email: str, role: Role = Role.CUSTOMER) -> None:
+    async with database.unit_of_work() as uow:
+        await uow.execute(insert(User).values(public_id=new_public_id(), email=email, role=role))
+
+
+async def _queue(database: Database, email: str = "ann@example.org", link: TokenLink | str = LINK) -> None:
+    async with database.unit_of_work() as uow:
+        await queue_mail(uow, MAGIC_LINK, email, values={"minutes": 15}, link=link)
+
+
+async def _row(database: Database) -> OutgoingMail:
+    async with database.unit_of_work() as uow:
+        row: OutgoingMail = (await uow.execute(select(OutgoingMail))).scalar_one()
+        return row
+
+
+async def _due_again(database: Database) -> None:
+    async with database.unit_of_work() as uow:
+        await uow.execute(text("UPDATE outgoing_mails SET next_attempt_at = now()"))
+
+
+def _fault(mailbox: Mailbox, fault: Fault, *, times: int | None = None, status: int = 503, seconds: float = 1) -> None:
+    rule = FaultRule(fault, path="/send", times=times, status=status, seconds=seconds)
+    mailbox.simulator.config.faults.replace([rule])
+
+
+async def test_a_mail_arrives_with_a_text_and_an_html_version_of_the_same(database: Database, mailbox: Mailbox) -> None:
+    await _person(database, "ann@example.org")
+    await _queue(database, "Ann@Example.org")
+
+    [mail] = await mailbox.mails()
+
+    assert (mail.to, mail.sender, mail.category) == ("Ann@Example.org", "Polaris <noreply@polaris.test>", "magic-link")
+    assert mail.subject == "Sign in to Polaris Express"
+    assert (await mailbox.link()) in mail.html.replace("&amp;", "&")
+    assert "\r\n" in mail.text
+    assert "within 15 minutes" in mail.text
+    assert "within 15 minutes" in mail.html
+
+
+async def test_what_operators_get_comes_from_their_own_sender(database: Database, mailbox: Mailbox) -> None:
+    async with database.unit_of_work() as uow:
+        await queue_mail(uow, ADMIN_PASSWORD_RESET, "op@example.org", values={"hours": 24}, link="https://x.test/<a>&b")
+
+    [mail] = await mailbox.mails()
+
+    assert mail.sender == "Polaris <admin-noreply@polaris.test>"
+    assert "https://x.test/<a>&b" in mail.text
+    assert "https://x.test/&lt;a&gt;&amp;b" in mail.html
+
+
+async def test_a_mail_that_was_rolled_back_is_never_sent(database: Database, mailbox: Mailbox) -> None:
+    async with database.unit_of_work() as uow:
+        await queue_mail(uow, MAGIC_LINK, "ann@example.org", values={"minutes": 15}, link="https://x.test")
+        await uow.session.rollback()
+
+    assert await mailbox.mails() == []
+
+
+async def test_nobody_gets_a_link_for_another_role_and_nothing_is_left_of_the_try(
+    database: Database, mailbox: Mailbox
+) -> None:
+    await _person(database, "op@example.org", Role.ADMIN)
+    for email in ("op@example.org", "nobody@example.org"):
+        await _queue(database, email)
+
+    assert await mailbox.mails() == []
+    async with database.unit_of_work() as uow:
+        mails = await uow.session.scalar(select(func.count()).select_from(OutgoingMail))
+        tokens = await uow.session.scalar(select(func.count()).select_from(OneTimeToken))
+    assert (mails, tokens) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("fault", "status"),
+    [
+        *((Fault.ERROR_BEFORE, status) for status in (401, 404, 429, 500, 503)),
+        (Fault.HTML_502, 502),
+        (Fault.RESET, 0),
+    ],
+)
+async def test_a_worker_in_trouble_gets_it_again_later(
+    database: Database, mailbox: Mailbox, fault: Fault, status: int
+) -> None:
+    await _person(database, "ann@example.org")
+    await _queue(database)
+    _fault(mailbox, fault, times=1, status=status)
+
+    first = list(await mailbox.mails())
+    waiting = await _row(database)
+    too_early = list(await mailbox.mails())
+    await _due_again(database)
+    then = await mailbox.mails()
+
+    sent = await _row(database)
+    assert (first, waiting.attempts, waiting.sent_at, too_early) == ([], 1, None, [])
+    assert (len(then), sent.attempts, sent.context, sent.sent_at is not None) == (1, 2, {}, True)
+
+
+async def test_an_answer_that_is_lost_sends_it_twice_rather_than_never(database: Database, mailbox: Mailbox) -> None:
+    await _person(database, "ann@example.org")
+    await _queue(database)
+    _fault(mailbox, Fault.RESET_AFTER, times=1)
+
+    await mailbox.sender.send_due()
+    await _due_again(database)
+
+    assert len(await mailbox.mails()) == 2
+    assert (await _row(database)).sent_at is not None
+
+
+async def test_the_pauses_grow_and_in_the_end_it_is_given_up_and_forgotten(
+    database: Database, mailbox: Mailbox
+) -> None:
+    await _person(database, "ann@example.org")
+    await _queue(database)
+    _fault(mailbox, Fault.ERROR_BEFORE)
+
+    for _ in range(10):
+        await mailbox.sender.send_due()
+        await _due_again(database)
+
+    row = await _row(database)
+    assert (row.attempts, row.dead_at is not None, row.sent_at, row.context) == (8, True, None, {})
+
+
+async def test_what_the_worker_will_never_take_is_given_up_at_once(database: Database, mailbox: Mailbox) -> None:
+    await _person(database, "ann@example.org")
+    await _queue(database)
+    mailbox.simulator.config.allowed_senders = ("somebody@else.test",)
+
+    await mailbox.sender.send_due()
+
+    row = await _row(database)
+    assert (row.attempts, row.dead_at is not None, row.context) == (1, True, {})
+
+
+async def test_a_mail_that_nobody_can_write_does_not_stop_the_others(database: Database, mailbox: Mailbox) -> None:
+    async with database.unit_of_work() as uow:
+        values = {"recipient": "ann@example.org", "category": "x", "context": {"values": {}, "link": None}}
+        await uow.execute(insert(OutgoingMail).values(template="of-another-version", **values))
+        await uow.execute(insert(OutgoingMail).values(template="magic_link", **values))
+    await _queue(database, link="https://x.test/link")
+
+    assert len(await mailbox.mails()) == 1
+
+
+async def test_two_senders_send_each_mail_once(database: Database, mailbox: Mailbox) -> None:
+    for number in range(6):
+        await _queue(database, f"driver-{number}@example.org", link="https://x.test/link")
+
+    await asyncio.gather(*(mailbox.sender.send_due() for _ in range(3)))
+
+    assert len(mailbox.simulator.mails) == len({mail.to for mail in mailbox.simulator.mails}) == 6
+
+
+async def test_a_sender_that_died_with_a_mail_in_hand_loses_nothing(database: Database, mailbox: Mailbox) -> None:
+    await _person(database, "ann@example.org")
+    await _queue(database)
+    _fault(mailbox, Fault.SLOW, seconds=30)
+    dying = asyncio.create_task(mailbox.sender.send_due())
+    while not (await _row(database)).attempts:  # noqa: ASYNC110 - a row in the database
+        await asyncio.sleep(0.01)
+    dying.cancel()
+    await asyncio.gather(dying, return_exceptions=True)
+    mailbox.simulator.config.faults.replace([])
+
+    leased = list(await mailbox.mails())
+    await _due_again(database)
+
+    assert (leased, len(await mailbox.mails())) == ([], 1)
+
+
+async def test_finished_mails_are_forgotten_after_a_month(database: Database, mailbox: Mailbox) -> None:
+    for _ in range(2):
+        await _queue(database, link="https://x.test/link")
+    await mailbox.mails()
+    await _queue(database, link="https://x.test/waits")
+    async with database.unit_of_work() as uow:
+        await uow.execute(text("UPDATE outgoing_mails SET created_at = now() - interval '31 days'"))
+
+    await mailbox.sender.forget_old()
+
+    assert (await _row(database)).sent_at is None
