@@ -42,15 +42,17 @@ class DomainEvent(BaseModel):
     model_config = ConfigDict(frozen=True, alias_generator=to_camel, populate_by_name=True)
 
     type: ClassVar[str]
+    shows_null: ClassVar[bool] = False
+    """Whether clients get a field without a value as null; else they do not get it."""
     audience: Audience
 
     def payload(self) -> dict[str, Any]:
         """The JSON object that goes to clients."""
-        return self.model_dump(mode="json", by_alias=True, exclude={"audience"}, exclude_none=True)
+        return self.model_dump(mode="json", by_alias=True, exclude={"audience"}, exclude_none=not self.shows_null)
 
     def payload_text(self) -> str:
         """The payload as JSON text."""
-        return self.model_dump_json(by_alias=True, exclude={"audience"}, exclude_none=True)
+        return self.model_dump_json(by_alias=True, exclude={"audience"}, exclude_none=not self.shows_null)
 
 
 class SessionEvent(DomainEvent):
@@ -343,3 +345,36 @@ class DeviceFeatureFlagsChanged(DomainEvent):
     type: ClassVar[str] = "device.feature-flags.changed"
     device_id: UUID
     keys: list[str]
+
+
+class NotificationCreated(DomainEvent):
+    """Somebody has a new notification: all operators, or the one person it is addressed to."""
+
+    type: ClassVar[str] = "notification.created"
+    shows_null: ClassVar[bool] = True
+    id: int
+    kind: str
+    severity: str
+    """``info``, ``success``, ``warn`` or ``error``."""
+    title: str
+    body: str
+    source_type: str | None = None
+    source_id: str | None = None
+    source_url: str | None = None
+    """A path on the reader's own host, or a whole address elsewhere."""
+    admin_user_id: UUID | None = None
+    """Whom it is addressed to, driver or operator; None when it goes to all operators."""
+    created_at: str
+
+
+class NotificationRead(DomainEvent):
+    """Somebody has read or dismissed notifications: their other windows count anew."""
+
+    type: ClassVar[str] = "notification.read"
+    shows_null: ClassVar[bool] = True
+    id: int | None = None
+    """Which one; None when it was all of them."""
+    admin_user_id: UUID
+    """Who has read."""
+    count: int
+    """How many are not unread any more."""
