@@ -3,13 +3,17 @@
 import asyncio
 import json
 import random
+import re
 from typing import Any
 
 import httpx
 import pytest
 from argon2 import PasswordHasher
+from fastapi.routing import APIRoute
 from tests.support.gateway import ADMIN_URL, GatewayWorld
 
+from gateway.app import ROUTERS
+from gateway.lists import Leaf, is_list
 from polaris_common.identity import passwords
 from polaris_common.models import Role
 
@@ -90,16 +94,27 @@ async def test_a_body_beyond_the_limit_is_not_read(world: GatewayWorld, *, annou
     assert (answer.status_code, answer.json()["error"]) == (413, "body_too_large")
 
 
-@pytest.mark.parametrize(
-    "query", ["limit=0", "limit=101", "limit=1e2", "limit=5x", "limit=", "skip=-1", f"skip={2**63}"]
-)
-async def test_paging_takes_plain_numbers_only(world: GatewayWorld, query: str) -> None:
+PAGES = ["limit=0", "limit=101", "limit=1e2", "limit=5x", "limit=", "skip=-1", "skip=x", f"skip={2**63}"]
+LEAVES = ["limit=0", "limit=101", "limit=5x", "limit=", "cursor=0", "cursor=x", f"cursor={2**63}"]
+
+
+async def test_every_list_takes_plain_numbers_only(world: GatewayWorld) -> None:
     await world.driver()
+    await world.operator()
+    lists = [route for router in ROUTERS for route in router.routes if is_list(getattr(route, "response_model", None))]
+    wrong = []
+    for route in lists:
+        assert isinstance(route, APIRoute)
+        browser = world.admin if route.path.startswith("/api/admin") else world.customer
+        path = re.sub(r"\{\w+\}", "7d3f0b52-6f0e-4a58-9d5e-2f1c8a9b0c4d", route.path)
+        for query in LEAVES if issubclass(route.response_model, Leaf) else PAGES:
+            answer = await browser.get(f"{path}?{query}")
+            refused = (answer.status_code, answer.json()["error"]) == (422, "invalid_request")
+            if not refused or answer.json()["issues"][0]["path"] != query.partition("=")[0]:
+                wrong.append((path, query, answer.text))
 
-    answer = await world.customer.get(f"/api/customer/sessions?{query}")
-
-    assert (answer.status_code, answer.json()["error"]) == (422, "invalid_request")
-    assert answer.json()["issues"][0]["path"] in {"limit", "skip"}
+    assert len(lists) >= 3
+    assert not wrong, "\n".join(map(str, wrong))
 
 
 async def test_a_long_answer_is_compressed_for_who_can_read_it(world: GatewayWorld) -> None:

@@ -2,19 +2,13 @@
 
 from typing import Generic, TypeVar
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import Select
 
+from polaris_common.db.pages import Page, Paging, on_page, total_of
 from polaris_common.db.unit_of_work import UnitOfWork
 from polaris_common.models.base import Base
 
 M = TypeVar("M", bound=Base)
-
-
-class Page(Generic[M]):
-    """One page of a list: ``items`` of ``total``, after ``skip``, at most ``limit``."""
-
-    def __init__(self, items: list[M], total: int, skip: int, limit: int) -> None:
-        self.items, self.total, self.skip, self.limit = items, total, skip, limit
 
 
 class Repository(Generic[M]):
@@ -33,7 +27,7 @@ class Repository(Generic[M]):
         """Every row of ``query``."""
         return list((await self.uow.session.execute(query)).scalars())
 
-    async def page(self, query: Select[M], *, skip: int, limit: int) -> Page[M]:
-        """One page of an ordered ``query``, with the total beside it."""
-        total = await self.uow.session.scalar(select(func.count()).select_from(query.order_by(None).subquery()))
-        return Page(await self.all(query.offset(skip).limit(limit)), total or 0, skip, limit)
+    async def page(self, query: Select[M], paging: Paging) -> Page[M]:
+        """One page of ``query``, in its order and then by key, with the total beside it."""
+        total = await total_of(self.uow, query)
+        return Page(await self.all(on_page(query, self.model, paging)), total, paging)

@@ -8,8 +8,8 @@ from fastapi import APIRouter, Query
 from gateway.audit_log.repository import AuditFilter, entries
 from gateway.audit_log.schemas import AuditEntry, AuditPage
 from gateway.dependencies import CurrentOperator, UnitOfWork
+from gateway.lists import LeafedBack
 from gateway.sessions.dates import DateText, first_moment, moment_after
-from gateway.wire import MAX_BIGINT
 from polaris_common.identity.audit import AuditEvent
 
 router = APIRouter(prefix="/api/admin/audit", tags=["audit"])
@@ -24,11 +24,8 @@ async def list_audit(
     event: AuditEvent | None = None,
     since: Annotated[DateText | None, Query(alias="from")] = None,
     until: Annotated[DateText | None, Query(alias="to")] = None,
-    cursor: Annotated[int | None, Query(ge=1, le=MAX_BIGINT)] = None,
-    limit: Annotated[int, Query(ge=1, le=100)] = 50,
+    leafing: LeafedBack,
 ) -> AuditPage:
     """What was audited, newest first."""
-    wanted = AuditFilter(user_id, event, first_moment(since), moment_after(until), cursor)
-    rows = await entries(uow, wanted, limit=limit + 1)
-    page, more = rows[:limit], len(rows) > limit
-    return AuditPage(items=[AuditEntry.of(row) for row in page], next_cursor=str(page[-1].id) if more else None)
+    wanted = AuditFilter(user_id, event, first_moment(since), moment_after(until))
+    return AuditPage.of(await entries(uow, wanted, leafing), leafing, AuditEntry.of, lambda row: row.id)

@@ -7,24 +7,24 @@ from uuid import UUID
 
 from sqlalchemy import select
 
+from gateway.lists import LeafingBack
 from polaris_common.db import UnitOfWork
 from polaris_common.models import AuthAudit
 
 
 @dataclass(frozen=True)
 class AuditFilter:
-    """Which rows: about ``user_id``, of ``event``, from ``since`` and before ``until``, older than row ``before``."""
+    """Which rows: about ``user_id``, of ``event``, from ``since`` and before ``until``."""
 
     user_id: UUID | None = None
     event: str | None = None
     since: datetime | None = None
     until: datetime | None = None
-    before: int | None = None
 
 
-async def entries(uow: UnitOfWork, wanted: AuditFilter, *, limit: int) -> Sequence[AuthAudit]:
-    """The newest rows first, at most ``limit``."""
-    query = select(AuthAudit).order_by(AuthAudit.id.desc()).limit(limit)
+async def entries(uow: UnitOfWork, wanted: AuditFilter, leafing: LeafingBack) -> Sequence[AuthAudit]:
+    """The newest rows first."""
+    query = select(AuthAudit).order_by(AuthAudit.id.desc()).limit(leafing.to_read)
     if wanted.user_id is not None:
         query = query.where(AuthAudit.user_id == wanted.user_id)
     if wanted.event is not None:
@@ -33,6 +33,6 @@ async def entries(uow: UnitOfWork, wanted: AuditFilter, *, limit: int) -> Sequen
         query = query.where(AuthAudit.created_at >= wanted.since)
     if wanted.until is not None:
         query = query.where(AuthAudit.created_at < wanted.until)
-    if wanted.before is not None:
-        query = query.where(AuthAudit.id < wanted.before)
+    if leafing.before is not None:
+        query = query.where(AuthAudit.id < leafing.before)
     return (await uow.session.scalars(query)).all()

@@ -3,6 +3,7 @@
 from typing import Any, Self
 from uuid import UUID
 
+from gateway.lists import Leaf
 from gateway.wire import Wire, WireTime
 from polaris_common.models import AuthAudit
 
@@ -36,8 +37,5 @@ class AuditEntry(Wire):
         )
 
 
-class AuditPage(Wire):
-    """Some of the audit, newest first; ``next_cursor`` leads to what is older, null at the end."""
-
-    items: list[AuditEntry]
-    next_cursor: str | None
+class AuditPage(Leaf[AuditEntry]):
+    """Part of the audit, newest first; ``next_cursor`` leads to what is older, null at the end."""

@@ -5,6 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query
 
 from gateway.dependencies import CurrentDriver, UnitOfWork
+from gateway.lists import Paged
 from gateway.sessions import service
 from gateway.sessions.dates import DateText, first_moment, moment_after
 from gateway.sessions.repository import Filter, SessionStatus
@@ -21,15 +22,14 @@ async def list_sessions(
     *,
     driver: CurrentDriver,
     uow: UnitOfWork,
-    skip: Annotated[int, Query(ge=0, le=MAX_BIGINT)] = 0,
-    limit: Annotated[int, Query(ge=1, le=100)] = 25,
+    paging: Paged,
     since: Annotated[DateText | None, Query(alias="from")] = None,
     until: Annotated[DateText | None, Query(alias="to")] = None,
     status: SessionStatus | None = None,
 ) -> SessionList:
     """The driver's sessions by their start, newest first; ``from`` and ``to`` are days or moments, both included."""
     wanted = Filter(first_moment(since), moment_after(until), status)
-    return await service.list_sessions(uow, driver, wanted, skip=skip, limit=limit)
+    return await service.list_sessions(uow, driver, wanted, paging)
 
 
 @router.get("/{session_id}", responses=errors(Unauthorized, Forbidden, SessionNotFound))

@@ -9,6 +9,7 @@ from sqlalchemy import Select, func, select
 
 from polaris_common.charging.sessions import ChargingSessionRepository
 from polaris_common.db import UnitOfWork
+from polaris_common.db.pages import Page, Paging, on_page, total_of
 from polaris_common.identity.principals import Principal
 from polaris_common.models import (
     ChargingSession,
@@ -74,13 +75,11 @@ class SessionViewRepository:
         self._uow = uow
         self._sessions = ChargingSessionRepository(uow)
 
-    async def page(
-        self, principal: Principal, wanted: Filter, *, skip: int, limit: int
-    ) -> tuple[Sequence[SessionRow], int]:
-        """One page, newest start first, and the total over all pages."""
+    async def page(self, principal: Principal, wanted: Filter, paging: Paging) -> Page[SessionRow]:
+        """One page, newest start first."""
         query = _filtered(self._sessions.readable_by(principal), wanted)
-        total = await self._uow.session.scalar(select(func.count()).select_from(query.order_by(None).subquery()))
-        return await self._rows(query.offset(skip).limit(limit)), total or 0
+        total = await total_of(self._uow, query)
+        return Page(await self._rows(on_page(query, ChargingSession, paging)), total, paging)
 
     async def get(self, principal: Principal, session_id: int) -> SessionRow | None:
         """One session, or None when it does not exist for ``principal``."""

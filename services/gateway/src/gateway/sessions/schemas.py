@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Self
 
+from gateway.lists import Listed
 from gateway.sessions.repository import STATES_OF, SessionRow, SessionStatus, SliceRow
 from gateway.wire import Wire, WireTime
 from polaris_common.energy import kwh_text
@@ -89,13 +90,8 @@ class SessionRead(Wire):
         )
 
 
-class SessionList(Wire):
+class SessionList(Listed[SessionRead]):
     """One page of sessions."""
-
-    items: list[SessionRead]
-    total: int
-    skip: int
-    limit: int
 
 
 class SliceRead(Wire):

@@ -3,6 +3,7 @@
 from gateway.sessions.repository import Filter, SessionViewRepository
 from gateway.sessions.schemas import SessionDetail, SessionList, SessionRead
 from polaris_common.db import UnitOfWork
+from polaris_common.db.pages import Paging
 from polaris_common.http.errors import NotFound
 from polaris_common.identity.principals import Principal
 
@@ -13,10 +14,9 @@ class SessionNotFound(NotFound):
     code, message = "session_not_found", "There is no such charging session."
 
 
-async def list_sessions(uow: UnitOfWork, principal: Principal, wanted: Filter, *, skip: int, limit: int) -> SessionList:
+async def list_sessions(uow: UnitOfWork, principal: Principal, wanted: Filter, paging: Paging) -> SessionList:
     """One page of the sessions that ``principal`` may see, newest start first."""
-    rows, total = await SessionViewRepository(uow).page(principal, wanted, skip=skip, limit=limit)
-    return SessionList(items=[SessionRead.of(row) for row in rows], total=total, skip=skip, limit=limit)
+    return SessionList.of(await SessionViewRepository(uow).page(principal, wanted, paging), SessionRead.of)
 
 
 async def get_session(uow: UnitOfWork, principal: Principal, session_id: int) -> SessionDetail:

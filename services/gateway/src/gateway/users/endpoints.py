@@ -6,6 +6,7 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Query
 
 from gateway.dependencies import CurrentOperator, Process, RequestOrigin, UnitOfWork
+from gateway.lists import Paged
 from gateway.surfaces import OriginMismatch
 from gateway.users.schemas import (
     SessionsRevoked,
@@ -28,7 +29,6 @@ from gateway.users.service import (
     UserNotFound,
     Users,
 )
-from gateway.wire import MAX_BIGINT
 from polaris_common.http.errors import NotFound, ServiceUnavailable, Unauthorized, errors
 from polaris_common.identity.passwords import hash_password
 from polaris_common.models import Role
@@ -47,14 +47,13 @@ PeopleInHand = Annotated[Users, Depends(users_for)]
 @router.get("", responses=errors(Unauthorized, NotFound))
 async def list_users(
     users: PeopleInHand,
-    skip: Annotated[int, Query(ge=0, le=MAX_BIGINT)] = 0,
-    limit: Annotated[int, Query(ge=1, le=100)] = 25,
+    paging: Paged,
     q: Annotated[str | None, Query(max_length=200)] = None,
     role: Role | None = None,
 ) -> UserList:
     """Everybody by name; ``q`` is part of a name, an address or a public id."""
-    page = await users.repository.list(users.operator, q=q, role=role, skip=skip, limit=limit)
-    return UserList(items=[UserRow.of(user) for user in page.items], total=page.total, skip=skip, limit=limit)
+    page = await users.repository.list(users.operator, q=q, role=role, paging=paging)
+    return UserList.of(page, UserRow.of)
 
 
 @router.post(

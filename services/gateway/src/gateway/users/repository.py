@@ -6,7 +6,7 @@ from uuid import UUID
 from sqlalchemy import Select, delete, exists, func, or_, select
 
 from polaris_common.db import Repository
-from polaris_common.db.repository import Page
+from polaris_common.db.pages import Page, Paging
 from polaris_common.identity.principals import Operator
 from polaris_common.models import Account, ChargingSession, Role, SessionState, TagMapping, User
 
@@ -20,7 +20,7 @@ class UserRepository(Repository[User]):
         """Everybody."""
         return select(User)
 
-    async def list(self, operator: Operator, *, q: str | None, role: Role | None, skip: int, limit: int) -> Page[User]:
+    async def list(self, operator: Operator, *, q: str | None, role: Role | None, paging: Paging) -> Page[User]:
         """One page by name; ``q`` is part of a name, an address or a public id."""
         query = self.readable_by(operator).order_by(func.lower(User.name).nulls_last(), User.id)
         if q:
@@ -33,7 +33,7 @@ class UserRepository(Repository[User]):
             )
         if role is not None:
             query = query.where(User.role == role)
-        return await self.page(query, skip=skip, limit=limit)
+        return await self.page(query, paging)
 
     async def get(self, operator: Operator, user_id: UUID, *, for_update: bool = False) -> User | None:
         """One person."""

@@ -6,6 +6,7 @@ from uuid import UUID
 from pydantic import StringConstraints
 
 from gateway.auth.schemas import Email
+from gateway.lists import Listed
 from gateway.wire import Wire, WireTime
 from polaris_common.models import Account, AuthSession, Role, TagMapping, User
 
@@ -57,13 +58,8 @@ class UserRow(UserChanged):
         return cls(**changed, public_id=user.public_id, created_at=user.created_at)
 
 
-class UserList(Wire):
+class UserList(Listed[UserRow]):
     """One page of people."""
-
-    items: list[UserRow]
-    total: int
-    skip: int
-    limit: int
 
 
 class MappingRead(Wire):
