@@ -9,8 +9,8 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from gateway.app import ROUTERS
-from gateway.callers import Caller, callers_of
 from gateway.docs.documents import DOCUMENTS, document
+from polaris_common.http.callers import Caller, callers_of
 
 FOLDER = Path(__file__).parents[3] / "docs/reference/openapi"
 ROUTES = [route for router in ROUTERS for route in router.routes]

@@ -14,7 +14,7 @@ from starlette.routing import BaseRoute
 from tests.support.gateway import ADMIN_URL, CUSTOMER_URL, GatewayWorld
 
 from gateway.app import ROUTERS
-from gateway.callers import Caller, callers_of
+from polaris_common.http.callers import Caller, callers_of
 from polaris_common.identity.sessions import cookie_name, open_session
 from polaris_common.models import AppDevice, DeviceToken, Role, User
 

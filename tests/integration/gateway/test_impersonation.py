@@ -144,7 +144,7 @@ async def test_the_same_view_in_the_same_minute_is_one_row(world: GatewayWorld) 
     row = {"admin_user_id": operator, "customer_user_id": driver, "route": "/x", "method": "GET"}
 
     async with world.database.unit_of_work() as uow:
-        from gateway.impersonation.repository import ImpersonationRepository
+        from polaris_common.identity.impersonation import ImpersonationRepository
 
         repository = ImpersonationRepository(uow)
         noted = [await repository.viewed(operator, driver, route="/x", method="GET") for _ in range(3)]

@@ -1,7 +1,5 @@
 """Who gets what, and in which shape."""
 
-from itertools import product
-
 import httpx
 from tests.integration.notifier.conftest import Replica, StreamWorld, next_session, started, until
 from tests.integration.notifier.stream_client import HOST, StreamClient
@@ -126,19 +124,17 @@ async def test_who_is_not_signed_in_gets_401(world: StreamWorld) -> None:
             assert response.json()["error"] == "unauthorized"
 
 
-async def test_both_hosts_and_both_cookies_work_and_no_other_host_exists(world: StreamWorld) -> None:
+async def test_the_stream_is_on_the_drivers_host_alone(world: StreamWorld) -> None:
     replica, driver = await world.notifier(), await world.person()
+    cookie = f"polaris.session={driver.token}"
     async with httpx.AsyncClient() as http:
-        for host, cookie in product(
-            ("manage.polaris.localhost", "POLARIS.localhost:8443"), ("polaris.session", "__Secure-polaris.session")
-        ):
-            headers = {"Host": host, "Cookie": f"{cookie}={driver.token}"}
-            async with http.stream("GET", _url(replica), headers=headers) as response:
-                assert response.status_code == 200
+        headers = {"Host": "POLARIS.localhost:8443", "Cookie": cookie}
+        async with http.stream("GET", _url(replica), headers=headers) as response:
+            assert response.status_code == 200
 
-        for host in ("example.org", "polaris.localhost.evil.example", "sub.polaris.localhost", "127.0.0.1", "[x"):
-            headers = {"Host": host, "Cookie": f"polaris.session={driver.token}"}
-            refused = await http.get(_url(replica), headers=headers)
+        elsewhere = ("manage.polaris.localhost", "example.org", "polaris.localhost.evil.example", "127.0.0.1", "[x")
+        for host in elsewhere:
+            refused = await http.get(_url(replica), headers={"Host": host, "Cookie": cookie})
             assert (refused.status_code, refused.json()["error"]) == (404, "not_found")
 
 

@@ -7,9 +7,11 @@ one sentence that names the variable and never its value.
 import os
 import sys
 import warnings
+from datetime import timedelta
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Self, TypeVar
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -196,8 +198,48 @@ class IdentitySettings(AuthSecretSettings):
 
     admin_base_url: HttpUrl
     customer_base_url: HttpUrl = Field(validation_alias=AliasChoices("CUSTOMER_BASE_URL", "AUTH_URL"))
+    admin_extra_hosts: CommaList = ()
+    """Further host names of the admin surface, for development."""
+    customer_extra_hosts: CommaList = ()
+    """Further host names of the customer surface, for development."""
     cookie_domain: str
     customer_session_ttl_seconds: int = Field(default=28_800, ge=60)
+
+    @model_validator(mode="after")
+    def _two_hosts(self) -> Self:
+        if self.admin_hosts & self.customer_hosts:
+            raise ValueError("must give ADMIN_BASE_URL and CUSTOMER_BASE_URL different host names")
+        return self
+
+    @property
+    def admin_hosts(self) -> frozenset[str]:
+        """Every host name of the admin surface."""
+        return frozenset({self.admin_host, *map(str.lower, self.admin_extra_hosts)})
+
+    @property
+    def customer_hosts(self) -> frozenset[str]:
+        """Every host name of the customer surface."""
+        return frozenset({self.customer_host, *map(str.lower, self.customer_extra_hosts)})
+
+    @property
+    def admin_host(self) -> str:
+        """The host name of the admin surface, in lower case."""
+        return urlsplit(self.admin_base_url).hostname or ""
+
+    @property
+    def customer_host(self) -> str:
+        """The host name of the customer surface, in lower case."""
+        return urlsplit(self.customer_base_url).hostname or ""
+
+    @property
+    def secure_cookies(self) -> bool:
+        """Whether browsers reach both surfaces over HTTPS; both share the session cookie."""
+        return all(url.startswith("https://") for url in (self.admin_base_url, self.customer_base_url))
+
+    @property
+    def customer_lifetime(self) -> timedelta:
+        """How long a driver's session lives, counted from sign-in."""
+        return timedelta(seconds=self.customer_session_ttl_seconds)
 
 
 class EmailSettings(_Group):

@@ -16,7 +16,6 @@ from gateway.auth import magic_link_endpoints as magic_link
 from gateway.auth import password_reset_endpoints as password_reset
 from gateway.auth import session_endpoints as sign_ins
 from gateway.auth.cookies import RenewedCookiesMiddleware
-from gateway.callers import require_callers
 from gateway.dependencies import HookKeys, Resources
 from gateway.devices import endpoints as devices
 from gateway.docs.endpoints import documentation
@@ -42,6 +41,7 @@ from polaris_common.clock import Clock, SystemClock
 from polaris_common.db import Database
 from polaris_common.http.application import create_application
 from polaris_common.http.bodies import BodyMiddleware
+from polaris_common.http.callers import require_callers
 from polaris_common.http.cors import CorsMiddleware
 from polaris_common.http.idempotency import IdempotencyMiddleware, install_replay
 from polaris_common.http.limits import RateLimits

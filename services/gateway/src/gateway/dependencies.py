@@ -7,10 +7,8 @@ from typing import Annotated, cast
 from fastapi import Depends, Request
 
 from gateway.auth.current import find_session
-from gateway.callers import Caller, admits
 from gateway.capabilities import service as capabilities
 from gateway.health.service import HealthService
-from gateway.impersonation.service import Views
 from gateway.limits import (
     ADMIN_READS,
     ADMIN_WRITES,
@@ -18,7 +16,6 @@ from gateway.limits import (
     CUSTOMER_WRITES,
     DEVICE,
     PUBLIC,
-    READING,
     REFUSED,
     caller_site,
 )
@@ -26,15 +23,17 @@ from gateway.ocpp.announcer import Announcer
 from gateway.ocpp.intake import MeterIntake
 from gateway.ocpp.service import TapDecisions
 from gateway.settings import GatewaySettings
-from gateway.surfaces import Surface, surface_of
 from polaris_common import db
 from polaris_common.domain.device_capabilities import Capability
 from polaris_common.domain.driver_capabilities import DriverCapability
+from polaris_common.http.callers import READING, Caller, admits
 from polaris_common.http.errors import Forbidden, NotFound, Unauthorized
 from polaris_common.http.idempotency import attempt_of, begin
 from polaris_common.http.limits import Bucket, RateLimits
+from polaris_common.http.surfaces import Surface, surface_of
 from polaris_common.identity.audit import Audit, AuditEvent, Origin
 from polaris_common.identity.devices import DeviceRepository, ResolvedDevice, SecretVault, bearer_token, token_hash
+from polaris_common.identity.impersonation import Views
 from polaris_common.identity.oidc import OidcProvider
 from polaris_common.identity.pairings import ScanTickets
 from polaris_common.identity.principals import Device, Driver, Operator

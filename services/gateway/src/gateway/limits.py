@@ -11,8 +11,6 @@ from fastapi import Request
 from polaris_common.http.client_address import site_of
 from polaris_common.http.limits import Bucket, RateLimits
 
-READING = frozenset({"GET", "HEAD", "OPTIONS"})
-
 CUSTOMER_READS = Bucket("customer-reads", 120)
 CUSTOMER_WRITES = Bucket("customer-writes", 30)
 ADMIN_READS = Bucket("admin-reads", 300)

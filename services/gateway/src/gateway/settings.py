@@ -1,10 +1,9 @@
 """What the gateway reads from the environment."""
 
 from enum import StrEnum
-from typing import Self
 from urllib.parse import urlsplit
 
-from pydantic import AliasChoices, Field, field_validator, model_validator
+from pydantic import AliasChoices, Field, field_validator
 
 from polaris_common.settings import (
     CommaList,
@@ -48,10 +47,6 @@ class GatewaySettings(
 
     host: str = Field(default="0.0.0.0", validation_alias=AliasChoices("GATEWAY_HOST"))  # noqa: S104 - in a container
     port: int = Field(default=8000, ge=0, le=65_535, validation_alias=AliasChoices("GATEWAY_PORT", "PORT"))
-    admin_extra_hosts: CommaList = ()
-    """Further host names of the admin surface, for development."""
-    customer_extra_hosts: CommaList = ()
-    """Further host names of the customer surface, for development."""
     cors_origins: CommaList = ()
     """Origins of our web apps on other hosts, e.g. ``https://app.example.com``; nobody else's pages may read us."""
     rate_limit_scale: float = Field(default=1.0, ge=0.01, le=1_000)
@@ -68,22 +63,6 @@ class GatewaySettings(
     """Where the operator publishes how data is used."""
     terms_url: HttpUrl | None = None
 
-    @model_validator(mode="after")
-    def _two_hosts(self) -> Self:
-        if self.admin_hosts & self.customer_hosts:
-            raise ValueError("must give ADMIN_BASE_URL and CUSTOMER_BASE_URL different host names")
-        return self
-
-    @property
-    def admin_hosts(self) -> frozenset[str]:
-        """Every host name of the admin surface."""
-        return frozenset({self.admin_host, *map(str.lower, self.admin_extra_hosts)})
-
-    @property
-    def customer_hosts(self) -> frozenset[str]:
-        """Every host name of the customer surface."""
-        return frozenset({self.customer_host, *map(str.lower, self.customer_extra_hosts)})
-
     @field_validator("cors_origins")
     @classmethod
     def _origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
@@ -96,21 +75,6 @@ class GatewaySettings(
             ):
                 raise ValueError("must be origins such as https://app.example.com, separated by commas")
         return tuple(origin.lower() for origin in origins)
-
-    @property
-    def admin_host(self) -> str:
-        """The host name of the admin surface, in lower case."""
-        return urlsplit(self.admin_base_url).hostname or ""
-
-    @property
-    def customer_host(self) -> str:
-        """The host name of the customer surface, in lower case."""
-        return urlsplit(self.customer_base_url).hostname or ""
-
-    @property
-    def secure_cookies(self) -> bool:
-        """Whether browsers reach both surfaces over HTTPS; both share the session cookie."""
-        return all(url.startswith("https://") for url in (self.admin_base_url, self.customer_base_url))
 
     @property
     def meter_values_key(self) -> bytes | None:

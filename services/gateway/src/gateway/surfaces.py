@@ -1,12 +1,9 @@
-"""Which of the two surfaces a request is on, and whether a browser may change anything from where it comes.
+"""Whether a request is on one of our surfaces, and whether a browser may change anything from where it comes.
 
-The surface follows from the Host header. Unknown hosts and the other surface's API do not exist: 404. A request that
-changes something and carries cookies must say that it comes from one of our own pages (contract §1.6).
+A request that changes something and carries cookies must say that it comes from one of our own pages (contract §1.6).
 """
 
 import re
-from collections.abc import Mapping
-from enum import StrEnum
 from urllib.parse import urlsplit
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -18,14 +15,8 @@ from gateway.settings import GatewaySettings
 from polaris_common.http.client_address import site_of
 from polaris_common.http.errors import ApiError, Forbidden, NotFound, error_response
 from polaris_common.http.hosts import host_name
+from polaris_common.http.surfaces import Surfaces, only_header
 from polaris_common.identity.audit import AuditEvent, Origin
-
-
-class Surface(StrEnum):
-    """The two faces of the platform."""
-
-    ADMIN = "admin"
-    CUSTOMER = "customer"
 
 
 class OriginMismatch(Forbidden):
@@ -37,9 +28,6 @@ class OriginMismatch(Forbidden):
 HOOKS = ("/api/ocpp", "/api/webhook")
 """Called by SteVe and Lago with a signature over the body: on any host, without cookies, without an origin."""
 
-ON_ANY_HOST = frozenset({"/api/health", "/healthz", "/livez", "/readyz"})
-"""Called by containers and load balancers by an internal name."""
-
 APP_SIGN_IN = frozenset({"/api/auth/qr-sign-in", "/api/auth/magic-link/verify", "/api/devices/register"})
 """Called by the app, which sends cookies that it got here before and no origin; a page's origin is checked."""
 
@@ -47,11 +35,6 @@ _DEVICE_ROUTE = re.compile(
     r"/api/devices(/.*)?|/api/admin/devices/[^/]+/(start|stop|cancel-reservation|session|tags|customers|reservations)"
 )
 
-_OF_ONE_SURFACE = {
-    "/api/admin": Surface.ADMIN,
-    "/api/customer": Surface.CUSTOMER,
-    "/api/stream/customer": Surface.CUSTOMER,
-}
 _CHANGING = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -61,8 +44,7 @@ class SurfaceMiddleware:
 
     def __init__(self, app: ASGIApp, *, settings: GatewaySettings) -> None:
         self._app = app
-        self._surfaces = dict.fromkeys(settings.admin_hosts, Surface.ADMIN)
-        self._surfaces |= dict.fromkeys(settings.customer_hosts, Surface.CUSTOMER)
+        self._surfaces = Surfaces(settings)
         ours = map(origin_of, (settings.admin_base_url, settings.customer_base_url))
         self._origins = frozenset({*ours, *settings.cors_origins})
         self._extra_hosts = frozenset(map(str.lower, (*settings.admin_extra_hosts, *settings.customer_extra_hosts)))
@@ -80,21 +62,19 @@ class SurfaceMiddleware:
 
     def _refusal(self, scope: Scope) -> type[ApiError] | None:
         path, headers = scope["path"], scope["headers"]
-        surface = self._surfaces.get(host_name(_only(headers, b"host") or ""))
-        if surface is None and path not in ON_ANY_HOST:
-            return NotFound
-        if not _exists_on(surface, path):
+        try:
+            self._surfaces.place(scope)
+        except NotFound:
             return NotFound
         if scope["method"] in _CHANGING and not is_for_devices(path) and not self._from_our_pages(path, headers):
             return OriginMismatch
-        scope.setdefault("state", {})["surface"] = surface
         return None
 
     def _from_our_pages(self, path: str, headers: list[tuple[bytes, bytes]]) -> bool:
         names = {name for name, _ in headers}
         if b"origin" not in names:
             return b"cookie" not in names or path in APP_SIGN_IN
-        origin = (_only(headers, b"origin") or "").rstrip("/").lower()
+        origin = (only_header(headers, b"origin") or "").rstrip("/").lower()
         return origin in self._origins or host_name(origin.partition("://")[2]) in self._extra_hosts
 
 
@@ -116,29 +96,11 @@ def origin_of(base_url: str) -> str:
     return f"{parts.scheme}://{host}{port}"
 
 
-def surface_of(state: Mapping[str, object]) -> Surface | None:
-    """The surface that the middleware found."""
-    surface = state.get("surface")
-    return surface if isinstance(surface, Surface) else None
-
-
-def _exists_on(surface: Surface | None, path: str) -> bool:
-    for prefix, owner in _OF_ONE_SURFACE.items():
-        if path == prefix or path.startswith(prefix + "/"):
-            return surface is owner
-    return True
-
-
-def _only(headers: list[tuple[bytes, bytes]], wanted: bytes) -> str | None:
-    values = [value for name, value in headers if name == wanted]
-    return values[0].decode("latin-1") if len(values) == 1 else None
-
-
 async def _write_down(scope: Scope) -> None:
     """Audit a foreign page's try, a few times a minute at most for one address."""
     process = scope["app"].state.resources
     address = scope["client"][0] if scope.get("client") else None
-    user_agent = _only(scope["headers"], b"user-agent")
+    user_agent = only_header(scope["headers"], b"user-agent")
     try:
         await process.limits.spend(ORIGIN_MISMATCH_AUDIT, site_of(address))
         async with process.database.unit_of_work() as uow:

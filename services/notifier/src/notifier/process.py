@@ -19,6 +19,7 @@ from notifier.stream.service import StreamOpener
 from polaris_common.db import Database
 from polaris_common.email.worker import mail_transport
 from polaris_common.events.relay import EventRelay
+from polaris_common.http.surfaces import Surfaces
 from polaris_common.identity.audit import Audit
 from polaris_common.process import every
 
@@ -36,6 +37,7 @@ class Notifier:
         self.settings = settings
         self.database = Database(settings, application_name="notifier")
         self._redis = _connect(settings.redis_url)
+        self.surfaces = Surfaces(settings)
         self.hub = StreamHub(self.database, self._redis, settings)
         # Reads of single streams leave half of the pool to the hub and the heartbeat.
         self._reads = asyncio.Semaphore(settings.database_pool_size)

@@ -15,7 +15,6 @@ from gateway.app_sign_in.repository import (
     has_used_device,
 )
 from gateway.app_sign_in.schemas import AppSignInBody, MagicLinkSignInBody, QrSignInBody
-from gateway.auth.current import customer_lifetime
 from gateway.auth.magic_link import consume_magic_link
 from gateway.devices.enrolment import Enrolled, Enrolment, Flow
 from gateway.settings import GatewaySettings, QrSignInMode
@@ -167,7 +166,7 @@ class AppSignIn:
         session = await open_in_browser(
             uow,
             user,
-            lifetime=customer_lifetime(self.settings),
+            lifetime=self.settings.customer_lifetime,
             browser=self.browser,
             ip_address=origin.ip_address,
             user_agent=origin.user_agent,

@@ -6,7 +6,6 @@ from typing import Self
 from starlette.requests import Request
 
 from gateway.auth.cookies import browser_cookie
-from gateway.auth.current import customer_lifetime
 from gateway.settings import GatewaySettings
 from polaris_common.db import UnitOfWork
 from polaris_common.identity.sessions import Opened, lifetime_of, open_in_browser
@@ -41,7 +40,7 @@ async def sign_in_browser(
 
     The caller commits and then puts the cookies onto its answer with ``set_session_cookies``.
     """
-    lifetime = lifetime_of(user, customer_lifetime=customer_lifetime(settings), remembered=remember)
+    lifetime = lifetime_of(user, customer_lifetime=settings.customer_lifetime, remembered=remember)
     return await open_in_browser(
         uow,
         user,

@@ -1,7 +1,5 @@
 """Finding the session behind a request's cookie."""
 
-from datetime import timedelta
-
 from starlette.requests import Request
 
 from gateway.auth.cookies import renew_cookies
@@ -9,11 +7,6 @@ from gateway.settings import GatewaySettings
 from polaris_common.db import Database
 from polaris_common.identity.audit import Audit, AuditEvent, Origin
 from polaris_common.identity.sessions import SignedIn, end_overdue, keep_alive, resolve_session
-
-
-def customer_lifetime(settings: GatewaySettings) -> timedelta:
-    """How long a driver's session lives, counted from sign-in."""
-    return timedelta(seconds=settings.customer_session_ttl_seconds)
 
 
 async def find_session(
@@ -24,7 +17,7 @@ async def find_session(
     In a transaction of its own: an operator's session that is used is prolonged, and the cookie with it, and a driver's
     session that has outlived its time is deleted, whatever becomes of the request.
     """
-    lifetime = customer_lifetime(settings)
+    lifetime = settings.customer_lifetime
     async with database.glance() as uow:
         signed_in = await resolve_session(uow, token, customer_lifetime=lifetime)
     if signed_in is not None and signed_in.seen_lately:

@@ -22,8 +22,9 @@ from gateway.dependencies import (
     anyone,
 )
 from gateway.limits import SIGN_IN, caller_site
-from gateway.surfaces import OriginMismatch, Surface
+from gateway.surfaces import OriginMismatch
 from polaris_common.http.errors import BodyTooLarge, NotFound, ServiceUnavailable, errors
+from polaris_common.http.surfaces import Surface
 from polaris_common.identity.sessions import close_browser
 
 router = APIRouter(prefix="/api/auth", tags=["sign-in"], dependencies=[Depends(anyone)])

@@ -31,9 +31,9 @@ from gateway.limits import (
     caller_site,
 )
 from gateway.settings import GatewaySettings
-from gateway.surfaces import Surface
 from polaris_common.http.errors import NotFound, ServiceUnavailable, errors
 from polaris_common.http.limits import RateLimited
+from polaris_common.http.surfaces import Surface
 from polaris_common.models import Role
 
 TOKEN_CHARACTERS_COUNTED = 16

@@ -3,8 +3,8 @@
 from gateway.auth.repository import drivers_have_passwords
 from gateway.auth.schemas import LoginMethods
 from gateway.settings import GatewaySettings
-from gateway.surfaces import Surface
 from polaris_common.db import UnitOfWork
+from polaris_common.http.surfaces import Surface
 
 NONE_FOR_DRIVERS = "Signing in is not set up here yet. Ask the operator of your charging station."
 

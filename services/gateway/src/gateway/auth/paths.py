@@ -1,7 +1,7 @@
 """Where a browser may be sent after sign-in: to a path of ours, never to another site."""
 
-from gateway.surfaces import Surface
 from polaris_common.http.errors import ApiError, NotFound
+from polaris_common.http.surfaces import Surface
 
 MAX_PATH_LENGTH = 2000
 _LAST_CONTROL, _DELETE = "\x1f", "\x7f"

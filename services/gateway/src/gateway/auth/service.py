@@ -9,9 +9,9 @@ from gateway.auth.failures import Failures
 from gateway.auth.repository import Credential, credential_of, still_has
 from gateway.auth.schemas import SignInEmail
 from gateway.settings import GatewaySettings
-from gateway.surfaces import Surface
 from polaris_common.db import Database, UnitOfWork
 from polaris_common.http.errors import ApiError, Forbidden
+from polaris_common.http.surfaces import Surface
 from polaris_common.identity.audit import Audit, AuditEvent, Origin
 from polaris_common.identity.passwords import verify_password
 from polaris_common.identity.sessions import Opened

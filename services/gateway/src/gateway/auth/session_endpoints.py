@@ -7,7 +7,6 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Request, Response
 
 from gateway.auth.cookies import browser_cookie, clear_session_cookies, set_session_cookies
-from gateway.auth.current import customer_lifetime
 from gateway.auth.schemas import (
     BrowserAccountRead,
     Done,
@@ -144,7 +143,7 @@ async def revoke_sessions(
 
 
 async def _in_browser(request: Request, process: Resources, uow: Transaction) -> Sequence[SignedIn]:
-    lifetime = customer_lifetime(process.settings)
+    lifetime = process.settings.customer_lifetime
     cookie = browser_cookie(request, process.settings)
     return await sessions.sessions_of_browser(uow, cookie, customer_lifetime=lifetime)
 
@@ -156,7 +155,7 @@ async def _activate(
         uow,
         session_id,
         browser=browser_cookie(request, process.settings),
-        customer_lifetime=customer_lifetime(process.settings),
+        customer_lifetime=process.settings.customer_lifetime,
     )
     if activated is None:
         raise InvalidSessionToken

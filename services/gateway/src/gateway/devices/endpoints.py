@@ -34,9 +34,9 @@ from gateway.devices.service import DeviceDeleted
 from gateway.exact_bodies import ExactRoute, Handler, InvalidBody, SecretRoute
 from gateway.landing.pages import page, page_that_leads_to
 from gateway.limits import DEVICE_REGISTRATION, limit
-from gateway.surfaces import Surface
 from polaris_common.http.errors import ApiError, Forbidden, NotFound, Unauthorized, errors
 from polaris_common.http.limits import RateLimited
+from polaris_common.http.surfaces import Surface
 from polaris_common.identity.principals import Operator
 
 CALLBACK = "expchg://register/callback?code="

@@ -9,9 +9,8 @@ from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 from starlette.routing import BaseRoute
 
-from gateway.callers import Caller, callers_of
 from gateway.docs.examples import example_of
-from gateway.limits import READING
+from polaris_common.http.callers import READING, Caller, callers_of
 from polaris_common.http.errors import ApiError, BodyTooLarge, ErrorBody, NotFound, ServiceUnavailable, Unauthorized
 from polaris_common.http.idempotency import AnswerNotKept, KeyReused, KeyTooLong, StillRunning
 

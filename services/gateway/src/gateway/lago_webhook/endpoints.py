@@ -5,9 +5,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from gateway.callers import Caller, admits
 from gateway.dependencies import resources
 from polaris_common.http.bodies import read_body
+from polaris_common.http.callers import Caller, admits
 from polaris_common.http.errors import ApiError, ServiceUnavailable, Unauthorized
 from polaris_common.lago.inbox import WebhookMalformed, WebhookNotStored, receive
 from polaris_common.lago.signatures import SignatureInvalid, SignatureMissing, SignatureUncheckable

@@ -9,8 +9,8 @@ from gateway.auth.paths import only_on
 from gateway.dependencies import CurrentSurface, Process, anyone
 from gateway.landing.pages import page, page_with_link
 from gateway.landing.repository import charger_exists
-from gateway.surfaces import Surface
 from polaris_common.http.errors import NotFound, errors
+from polaris_common.http.surfaces import Surface
 from polaris_common.ids import PUBLIC_ID_ALPHABET, PUBLIC_ID_LENGTH
 
 router = APIRouter(tags=["landing"], dependencies=[Depends(anyone)])

@@ -9,10 +9,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from gateway.callers import Caller, admits
 from gateway.dependencies import resources
 from gateway.ocpp.schemas import parse_meter_values, parse_tap
 from gateway.ocpp.signatures import signed_body
+from polaris_common.http.callers import Caller, admits
 
 _STORED = b'{"ok":true}'
 

@@ -23,9 +23,10 @@ from gateway.oidc.service import (
     OidcSignIn,
 )
 from gateway.settings import GatewaySettings
-from gateway.surfaces import OriginMismatch, Surface
+from gateway.surfaces import OriginMismatch
 from polaris_common.http.errors import ApiError, NotFound, errors
 from polaris_common.http.limits import RateLimited
+from polaris_common.http.surfaces import Surface
 from polaris_common.identity.oidc import OidcError
 
 router = APIRouter(tags=["sign-in"], dependencies=[Depends(anyone)])

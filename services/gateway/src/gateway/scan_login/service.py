@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from gateway.auth.current import customer_lifetime
 from gateway.scan_login import repository
 from gateway.scan_login.problems import NothingToRedeem, Stale, UnknownCard
 from gateway.scan_login.schemas import ScanLoginBody, TapTarget
@@ -98,7 +97,7 @@ class ScanLogin:
         opened = await open_in_browser(
             uow,
             holder.user,
-            lifetime=customer_lifetime(self.settings),
+            lifetime=self.settings.customer_lifetime,
             browser=self.browser,
             ip_address=self.origin.ip_address,
             user_agent=self.origin.user_agent,

@@ -4,17 +4,17 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Request
 
-from notifier.hosts import known_host
 from notifier.process import Notifier, notifier_of
 from notifier.stream.hub import StreamLimit
 from notifier.stream.response import EventStreamResponse
 from notifier.stream.service import read_event_id
+from notifier.surface import on_our_surface
 from polaris_common.http.errors import NotFound, ServiceUnavailable, Unauthorized, errors
 from polaris_common.identity.sessions import cookie_name
 
 SESSION_COOKIES = (cookie_name(secure=True), cookie_name(secure=False))
 
-router = APIRouter(prefix="/api/stream", tags=["streams"], dependencies=[Depends(known_host)])
+router = APIRouter(prefix="/api/stream", tags=["streams"], dependencies=[Depends(on_our_surface)])
 
 
 @router.get(

@@ -4,8 +4,8 @@ import pytest
 from fastapi import APIRouter, Depends, FastAPI
 from starlette.routing import Route
 
-from gateway.callers import Caller, admits, callers_of, require_callers
 from gateway.dependencies import anyone, current_operator
+from polaris_common.http.callers import Caller, admits, callers_of, require_callers
 
 
 async def _handler() -> None:

@@ -1,4 +1,4 @@
-"""Who may call a route. Every route names its callers; the gateway does not start with one that does not.
+"""Who may call a route. Every route names its callers; a service does not start with one that does not.
 
 A dependency that admits a caller is marked with ``admits``; a plain Starlette endpoint (the hooks) is marked itself.
 """
@@ -13,11 +13,14 @@ from starlette.routing import BaseRoute, Route
 
 _MARK = "__polaris_admits__"
 
+READING = frozenset({"GET", "HEAD", "OPTIONS"})
+"""Methods that change nothing."""
+
 F = TypeVar("F", bound=Callable[..., object])
 
 
 class Caller(StrEnum):
-    """Everybody who may call the gateway."""
+    """Everybody who may call one of our services."""
 
     ANYONE = "anyone"
     DRIVER = "driver"
