@@ -6,14 +6,17 @@ from urllib.parse import parse_qs, urlsplit
 
 import httpx
 
-from notifier.mail.service import MailSender, Senders
+from notifier.mail.service import MailSender
+from notifier.mail.writing import Letterhead, MailWriter
 from polaris_common.db import Database
+from polaris_common.email.templates import Hosts
 from polaris_common.email.worker import EmailWorker
 from polaris_common.identity.audit import Audit
 from polaris_sim.email_worker import EmailWorkerConfig, EmailWorkerSimulator, Mail, create_app
 
 SECRET = "email-worker-secret-of-32-characters"
 WORKER_URL = "http://worker.test"
+HOSTS = Hosts(drivers="https://polaris.test", operators="https://manage.polaris.test")
 
 
 class Mailbox:
@@ -22,9 +25,11 @@ class Mailbox:
     def __init__(self, database: Database, auth_secret: str) -> None:
         self.simulator = EmailWorkerSimulator(EmailWorkerConfig(secret_a=SECRET))
         transport = httpx.ASGITransport(create_app(self.simulator))
-        senders = Senders("Polaris <noreply@polaris.test>", "Polaris <admin-noreply@polaris.test>", None)
+        letterhead = Letterhead(
+            "Polaris <noreply@polaris.test>", "Polaris <admin-noreply@polaris.test>", reply_to=None, hosts=HOSTS
+        )
         self.worker = EmailWorker(WORKER_URL, SECRET, transport=transport)
-        self.sender = MailSender(database, self.worker, senders, Audit(auth_secret))
+        self.sender = MailSender(database, self.worker, MailWriter(letterhead, Audit(auth_secret)))
 
     async def mails(self) -> list[Mail]:
         """Everything that has arrived, after what is due was sent."""

@@ -302,7 +302,9 @@ async def test_with_confirmation_a_new_phone_needs_the_mailed_link(
     card = await printed_id(world, user_id)
 
     refused = await qr_sign_in(world, card)
-    mail = await value(world, "SELECT recipient || ' ' || (context -> 'link' ->> 'address') FROM outgoing_mails")
+    mail = await value(
+        world, "SELECT recipient || ' ' || (context -> 'values' -> 'link' ->> 'address') FROM outgoing_mails"
+    )
     phone = phone_of(world, await _with_link(world, await _link_for(world, user_id)))
     await phone.call("GET", "/api/devices/me")
     known = await qr_sign_in(world, card)

@@ -2,15 +2,25 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from datetime import timedelta
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from sqlalchemy import func, insert, select, text
 from tests.support.mail import Mailbox
 
 from polaris_common.db import Database
-from polaris_common.email.queue import TokenLink, queue_mail
-from polaris_common.email.templates import ADMIN_PASSWORD_RESET, MAGIC_LINK
+from polaris_common.email.queue import queue_mail
+from polaris_common.email.templates import (
+    AccountReactivated,
+    CardLost,
+    Energy,
+    MagicLink,
+    MailContent,
+    Money,
+    SessionSummary,
+    TokenLink,
+)
 from polaris_common.ids import new_public_id
 from polaris_common.models import OneTimeToken, OutgoingMail, Role, TokenPurpose, User
 from polaris_sim.faults import Fault, FaultRule
@@ -18,6 +28,8 @@ from polaris_sim.faults import Fault, FaultRule
 LINK = TokenLink(
     "https://polaris.test/auth/verify?token=", TokenPurpose.MAGIC_LINK, timedelta(minutes=15), Role.CUSTOMER
 )
+SIGN_IN = MagicLink(LINK)
+NEWS = AccountReactivated()
 
 
 @pytest.fixture
@@ -32,9 +44,9 @@ async def _person(database: Database, email: str, role: Role = Role.CUSTOMER) ->
         await uow.execute(insert(User).values(public_id=new_public_id(), email=email, role=role))
 
 
-async def _queue(database: Database, email: str = "ann@example.org", link: TokenLink | str = LINK) -> None:
+async def _queue(database: Database, email: str = "ann@example.org", content: MailContent = SIGN_IN) -> None:
     async with database.unit_of_work() as uow:
-        await queue_mail(uow, MAGIC_LINK, email, values={"minutes": 15}, link=link)
+        await queue_mail(uow, content, email)
 
 
 async def _row(database: Database) -> OutgoingMail:
@@ -67,20 +79,64 @@ async def test_a_mail_arrives_with_a_text_and_an_html_version_of_the_same(databa
     assert "within 15 minutes" in mail.html
 
 
-async def test_what_operators_get_comes_from_their_own_sender(database: Database, mailbox: Mailbox) -> None:
-    async with database.unit_of_work() as uow:
-        await queue_mail(uow, ADMIN_PASSWORD_RESET, "op@example.org", values={"hours": 24}, link="https://x.test/<a>&b")
+async def test_what_operators_get_comes_from_their_own_sender_and_leads_to_their_own_host(
+    database: Database, mailbox: Mailbox
+) -> None:
+    lost = CardLost(
+        tag_pk=17, card="<Ann's & Bob's>", driver=None, reported_at=datetime(2026, 3, 1, 12, tzinfo=UTC), reason=None
+    )
+    await _queue(database, "op@example.org", lost)
 
     [mail] = await mailbox.mails()
 
     assert mail.sender == "Polaris <admin-noreply@polaris.test>"
-    assert "https://x.test/<a>&b" in mail.text
-    assert "https://x.test/&lt;a&gt;&amp;b" in mail.html
+    assert await mailbox.link() == "https://manage.polaris.test/tags/17"
+    assert "<Ann's & Bob's>" in mail.text
+    assert "&lt;Ann&#39;s &amp; Bob&#39;s&gt;" in mail.html
+
+
+async def test_a_session_summary_speaks_the_drivers_language_in_their_time_zone(
+    database: Database, mailbox: Mailbox
+) -> None:
+    began = datetime(2026, 3, 1, 23, 30, tzinfo=UTC)
+    summary = SessionSummary(
+        session_id=4711,
+        charger="Nord 1",
+        started_at=began,
+        ended_at=began + timedelta(hours=1, minutes=5),
+        energy=Energy(wh=12_345),
+        cost=Money(minor=1_230, currency="EUR"),
+        card=None,
+    )
+    async with database.unit_of_work() as uow:
+        await queue_mail(uow, summary, "ann@example.org", locale="de-AT", time_zone="Europe/Vienna")
+
+    [mail] = await mailbox.mails()
+
+    assert await mailbox.link() == "https://polaris.test/sessions/4711"
+    for said in (
+        "12,345\N{NO-BREAK SPACE}kWh",
+        "€\N{NO-BREAK SPACE}12,30",
+        "02.03.2026, 00:30 CET",
+        "1 Stunde 5 Minuten",
+    ):
+        assert said in mail.text
+        assert said in mail.html
+    assert "Karte" not in mail.text
+
+
+async def test_a_button_that_would_lead_elsewhere_is_not_sent(database: Database, mailbox: Mailbox) -> None:
+    await _person(database, "ann@example.org")
+    elsewhere = replace(LINK, address="https://polaris.test.example.com/?token=")
+    await _queue(database, content=MagicLink(elsewhere))
+
+    assert await mailbox.mails() == []
+    assert (await _row(database)).dead_at is not None
 
 
 async def test_a_mail_that_was_rolled_back_is_never_sent(database: Database, mailbox: Mailbox) -> None:
     async with database.unit_of_work() as uow:
-        await queue_mail(uow, MAGIC_LINK, "ann@example.org", values={"minutes": 15}, link="https://x.test")
+        await queue_mail(uow, SIGN_IN, "ann@example.org")
         await uow.session.rollback()
 
     assert await mailbox.mails() == []
@@ -166,17 +222,17 @@ async def test_what_the_worker_will_never_take_is_given_up_at_once(database: Dat
 
 async def test_a_mail_that_nobody_can_write_does_not_stop_the_others(database: Database, mailbox: Mailbox) -> None:
     async with database.unit_of_work() as uow:
-        values = {"recipient": "ann@example.org", "category": "x", "context": {"values": {}, "link": None}}
+        values = {"recipient": "ann@example.org", "category": "x", "context": {"values": {}}}
         await uow.execute(insert(OutgoingMail).values(template="of-another-version", **values))
         await uow.execute(insert(OutgoingMail).values(template="magic_link", **values))
-    await _queue(database, link="https://x.test/link")
+    await _queue(database, content=NEWS)
 
     assert len(await mailbox.mails()) == 1
 
 
 async def test_two_senders_send_each_mail_once(database: Database, mailbox: Mailbox) -> None:
     for number in range(6):
-        await _queue(database, f"driver-{number}@example.org", link="https://x.test/link")
+        await _queue(database, f"driver-{number}@example.org", content=NEWS)
 
     await asyncio.gather(*(mailbox.sender.send_due() for _ in range(3)))
 
@@ -202,9 +258,9 @@ async def test_a_sender_that_died_with_a_mail_in_hand_loses_nothing(database: Da
 
 async def test_finished_mails_are_forgotten_after_a_month(database: Database, mailbox: Mailbox) -> None:
     for _ in range(2):
-        await _queue(database, link="https://x.test/link")
+        await _queue(database, content=NEWS)
     await mailbox.mails()
-    await _queue(database, link="https://x.test/waits")
+    await _queue(database, content=NEWS)
     async with database.unit_of_work() as uow:
         await uow.execute(text("UPDATE outgoing_mails SET created_at = now() - interval '31 days'"))
 

@@ -12,6 +12,7 @@ from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Self, TypeVar
 from urllib.parse import urlsplit
+from zoneinfo import available_timezones
 
 from pydantic import (
     AfterValidator,
@@ -254,6 +255,17 @@ class EmailSettings(_Group):
     """Sender of mails to operators."""
     operator_contact_email: str | None = None
     """Where answers to mails go."""
+    email_locale: str = "en"
+    """Language of mails to people whose own is not known, e.g. ``de`` or ``en-GB``."""
+    email_time_zone: str = "UTC"
+    """Zone of times in mails to people whose own is not known, e.g. ``Europe/Berlin``."""
+
+    @field_validator("email_time_zone")
+    @classmethod
+    def _known_zone(cls, zone: str) -> str:
+        if zone not in available_timezones():
+            raise ValueError("must be a time zone such as Europe/Berlin")
+        return zone
 
     @model_validator(mode="after")
     def _address_and_secret(self) -> Self:

@@ -9,7 +9,8 @@ import structlog
 from fastapi import Request
 from redis.asyncio import Redis
 
-from notifier.mail.service import MailSender, Senders
+from notifier.mail.service import MailSender
+from notifier.mail.writing import Letterhead, MailWriter
 from notifier.scan_detect.service import ScanDetect
 from notifier.settings import NotifierSettings
 from notifier.stream.catch_up import CatchUp
@@ -100,8 +101,8 @@ class Notifier:
         if self._mail_transport is None:
             return {}
         audit = Audit(self.settings.auth_secret.get_secret_value())
-        senders = Senders.of(self.settings, self.settings)
-        sender = MailSender(self.database, self._mail_transport, senders, audit)
+        writer = MailWriter(Letterhead.of(self.settings, self.settings), audit)
+        sender = MailSender(self.database, self._mail_transport, writer)
         return {
             "mail": every(MAIL_SECONDS, sender.send_due, name="mail"),
             "mail-cleanup": every(CLEANUP_SECONDS, sender.forget_old, name="mail-cleanup"),

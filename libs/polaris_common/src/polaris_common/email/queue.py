@@ -5,76 +5,60 @@ token that works. Whether the recipient may have such a link is decided then too
 about who has an account: it is the same single INSERT for every address.
 """
 
-from dataclasses import dataclass, field
-from datetime import timedelta
-from typing import Any, Self
+from dataclasses import asdict
+from typing import Any
 
+from pydantic import TypeAdapter
 from sqlalchemy import insert
 
 from polaris_common.db import UnitOfWork
-from polaris_common.email.templates import MailTemplate
+from polaris_common.email.templates import MAILS, MailContent
 from polaris_common.identity.audit import Origin
-from polaris_common.models import OutgoingMail, Role, TokenPurpose
+from polaris_common.models import OutgoingMail
 
 NOWHERE = Origin()
 
-
-@dataclass(frozen=True)
-class TokenLink:
-    """A link that ends with a one-time token; only a recipient with ``role`` gets the mail at all."""
-
-    address: str
-    """Everything before the token."""
-    purpose: TokenPurpose
-    lifetime: timedelta
-    role: Role
-    payload: dict[str, Any] = field(default_factory=dict)
-
-    def stored(self) -> dict[str, Any]:
-        """As JSON."""
-        return {
-            "address": self.address,
-            "purpose": self.purpose,
-            "seconds": int(self.lifetime.total_seconds()),
-            "role": self.role,
-            "payload": self.payload,
-        }
-
-    @classmethod
-    def read(cls, stored: dict[str, Any]) -> Self:
-        """From what ``stored`` made."""
-        return cls(
-            address=stored["address"],
-            purpose=TokenPurpose(stored["purpose"]),
-            lifetime=timedelta(seconds=stored["seconds"]),
-            role=Role(stored["role"]),
-            payload=stored["payload"],
-        )
+_STORED: dict[str, TypeAdapter[Any]] = {name: TypeAdapter(mail) for name, mail in MAILS.items()}
 
 
 async def queue_mail(
     uow: UnitOfWork,
-    template: MailTemplate,
+    content: MailContent,
     to: str,
     *,
-    values: dict[str, Any] | None = None,
-    link: TokenLink | str | None = None,
-    locale: str = "en",
+    locale: str | None = None,
+    time_zone: str | None = None,
     origin: Origin = NOWHERE,
 ) -> None:
-    """Send a mail to ``to`` once the caller's transaction has committed, and again until the Worker takes it.
+    """Send a mail to ``to`` once the caller's transaction has committed, and again until it is taken.
 
-    ``values``: what the template names. ``link``: where its button leads; with a ``TokenLink`` nobody but a person with
-    its role and this address gets anything. ``origin``: who caused it, for the audit. All of it is erased from the
-    queue when the mail has been sent or given up.
+    ``locale`` (``de``, ``en-GB``) and ``time_zone`` (``Europe/Berlin``): the recipient's; without them the
+    installation's. ``origin``: who caused it, for the audit. What the mail says is erased from the queue when it has
+    been sent.
     """
-    context = {
-        "values": values or {},
-        "link": link.stored() if isinstance(link, TokenLink) else link,
-        "origin": {"ip_address": origin.ip_address, "user_agent": origin.user_agent, "route": origin.route},
-    }
-    await uow.execute(
-        insert(OutgoingMail).values(
-            recipient=to, category=template.category, template=template.name, context=context, locale=locale
-        )
+    context = {"values": _STORED[content.name].dump_python(content, mode="json"), "origin": asdict(origin)}
+    row = insert(OutgoingMail).values(
+        recipient=to,
+        category=content.category,
+        template=content.name,
+        context=context,
+        locale=locale,
+        time_zone=time_zone,
     )
+    await uow.execute(row)
+
+
+def queued_content(row: OutgoingMail) -> MailContent:
+    """What a waiting row is to say.
+
+    Raises:
+        KeyError: no mail has this name.
+        pydantic.ValidationError: a value is missing or of another kind; a ``ValueError``.
+    """
+    content: MailContent = _STORED[row.template].validate_python(row.context["values"])
+    return content
+
+
+def queued_origin(row: OutgoingMail) -> Origin:
+    """Who caused a waiting row."""
+    return Origin(**row.context["origin"])

@@ -19,8 +19,8 @@ from gateway.auth.magic_link import consume_magic_link
 from gateway.devices.enrolment import Enrolled, Enrolment, Flow
 from gateway.settings import GatewaySettings, QrSignInMode
 from polaris_common.db import Database, UnitOfWork
-from polaris_common.email.queue import TokenLink, queue_mail
-from polaris_common.email.templates import MAGIC_LINK
+from polaris_common.email.queue import queue_mail
+from polaris_common.email.templates import MagicLink, TokenLink
 from polaris_common.events.catalogue import QrSignInSuspicious
 from polaris_common.http.errors import ApiError, Forbidden, NotFound, Unauthorized
 from polaris_common.identity.audit import AuditEvent
@@ -156,9 +156,7 @@ class AppSignIn:
             return False
         lifetime = timedelta(seconds=self.settings.magic_link_ttl_seconds)
         link = TokenLink(f"{self.settings.customer_base_url}/m/", TokenPurpose.MAGIC_LINK, lifetime, Role.CUSTOMER)
-        minutes = int(lifetime.total_seconds() // 60)
-        origin = self.enrolment.origin
-        await queue_mail(uow, MAGIC_LINK, user.email, values={"minutes": minutes}, link=link, origin=origin)
+        await queue_mail(uow, MagicLink(link), user.email, origin=self.enrolment.origin)
         return True
 
     async def _sign_in(self, uow: UnitOfWork, user: User, body: AppSignInBody, flow: Flow) -> SignedInOnPhone:

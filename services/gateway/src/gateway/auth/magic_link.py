@@ -12,8 +12,8 @@ from sqlalchemy import func, select, update
 from gateway.auth.browser import Browser, sign_in_browser
 from gateway.settings import GatewaySettings
 from polaris_common.db import Database, UnitOfWork
-from polaris_common.email.queue import TokenLink, queue_mail
-from polaris_common.email.templates import MAGIC_LINK
+from polaris_common.email.queue import queue_mail
+from polaris_common.email.templates import MagicLink, TokenLink
 from polaris_common.identity import one_time
 from polaris_common.identity.audit import Audit, AuditEvent, Origin
 from polaris_common.identity.sessions import Opened
@@ -33,9 +33,8 @@ async def request_magic_link(
     query = "" if callback == "/" else urlencode({"callbackURL": callback}) + "&"
     address = f"{settings.customer_base_url}{VERIFY_PAGE}?{query}token="
     link = TokenLink(address, TokenPurpose.MAGIC_LINK, lifetime, Role.CUSTOMER)
-    minutes = int(lifetime.total_seconds() // 60)
     await audit.record(uow, AuditEvent.MAGIC_LINK_REQUESTED, origin, email=email, source="preflight")
-    await queue_mail(uow, MAGIC_LINK, email, values={"minutes": minutes}, link=link, origin=origin)
+    await queue_mail(uow, MagicLink(link), email, origin=origin)
 
 
 async def owner_of_link(uow: UnitOfWork, token: str) -> User | None:

@@ -8,8 +8,8 @@ from sqlalchemy import select
 from gateway.auth.failures import Failures
 from gateway.settings import GatewaySettings
 from polaris_common.db import Database, UnitOfWork
-from polaris_common.email.queue import TokenLink, queue_mail
-from polaris_common.email.templates import ADMIN_PASSWORD_RESET
+from polaris_common.email.queue import queue_mail
+from polaris_common.email.templates import AdminPasswordReset, TokenLink
 from polaris_common.http.errors import ApiError
 from polaris_common.identity import one_time
 from polaris_common.identity.audit import Audit, AuditEvent, Origin
@@ -46,8 +46,7 @@ async def mail_reset_link(uow: UnitOfWork, settings: GatewaySettings, email: str
     lifetime = timedelta(seconds=settings.admin_password_reset_ttl_seconds)
     address = f"{settings.admin_base_url}/reset-password?token="
     link = TokenLink(address, TokenPurpose.PASSWORD_RESET, lifetime, Role.ADMIN)
-    hours = max(1, int(lifetime.total_seconds() // 3600))
-    await queue_mail(uow, ADMIN_PASSWORD_RESET, email, values={"hours": hours}, link=link, origin=origin)
+    await queue_mail(uow, AdminPasswordReset(link), email, origin=origin)
 
 
 @dataclass(frozen=True)
