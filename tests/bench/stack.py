@@ -31,6 +31,7 @@ from gateway.sessions.schemas import SessionList
 from gateway.sessions.service import list_sessions
 from polaris_cli.embedded import EmbeddedPostgres, EmbeddedRedis
 from polaris_common.db import Database
+from polaris_common.db.pages import Paging
 from polaris_common.identity.principals import Driver
 from polaris_common.identity.sessions import cookie_name, open_session
 from polaris_common.migrations.runner import upgrade
@@ -188,7 +189,7 @@ def bare_app(database: Database) -> FastAPI:
     @app.get("/api/customer/sessions")
     async def sessions(limit: int) -> SessionList:
         async with database.unit_of_work() as uow:
-            return await list_sessions(uow, Driver(driver["id"]), Filter(), skip=0, limit=limit)
+            return await list_sessions(uow, Driver(driver["id"]), Filter(), Paging(0, limit))
 
     return app
 

@@ -9,7 +9,7 @@ from urllib.parse import quote
 import httpx
 import pytest
 from sqlalchemy.exc import OperationalError
-from tests.support.gateway import GatewayWorld
+from tests.support.gateway import ADMIN_URL, GatewayWorld
 from tests.support.phone import (
     PUSH_TOKEN,
     Phone,
@@ -370,6 +370,43 @@ async def test_a_token_in_use_never_expires_and_its_use_is_noted_now_and_then(wo
     await phone.call("GET", "/api/devices/me")
 
     assert await value(world, "SELECT last_used_at FROM device_tokens") == noted
+
+
+async def test_a_phone_whose_app_calls_is_online_and_can_be_asked_for_a_card(world: GatewayWorld) -> None:
+    await world.operator()
+    phone = await register(world)
+    arm, purpose = f"/api/admin/devices/{phone.device_id}/scan-arm", {"purpose": "view-card"}
+    world.admin.headers["origin"] = ADMIN_URL
+
+    silent = await world.admin.post(arm, json=purpose)
+    await phone.call("GET", "/api/devices/me")
+    online = await world.admin.post(arm, json=purpose)
+
+    assert (silent.status_code, silent.json()["error"]) == (409, "device_offline")
+    assert (online.status_code, online.json()["expiresInSec"]) == (200, 90)
+
+
+async def test_a_refused_call_does_not_count_as_being_there(world: GatewayWorld) -> None:
+    await world.operator()
+    phone = await register(world)
+    await execute(world, "UPDATE device_tokens SET revoked_at = now()")
+
+    await phone.call("GET", "/api/devices/me")
+
+    assert await value(world, "SELECT last_seen_at FROM devices") is None
+
+
+async def test_a_device_that_calls_all_the_time_is_written_down_twice_a_minute(world: GatewayWorld) -> None:
+    await world.operator()
+    phone = await register(world)
+    written = []
+    for ago in ("0 seconds", "29 seconds", "31 seconds"):
+        await phone.be_seen(ago)
+        before = await value(world, "SELECT last_seen_at FROM devices")
+        await asyncio.gather(*(phone.call("GET", "/api/devices/me") for _ in range(3)))
+        written.append(await value(world, "SELECT last_seen_at FROM devices") != before)
+
+    assert written == [False, False, True]
 
 
 async def test_a_bearer_opens_no_cookie_route_and_a_cookie_no_bearer_route(world: GatewayWorld) -> None:

@@ -19,6 +19,7 @@ from pydantic import (
     AliasChoices,
     BeforeValidator,
     Field,
+    FilePath,
     SecretStr,
     ValidationError,
     field_validator,
@@ -277,6 +278,22 @@ class EmailSettings(_Group):
     def mail_enabled(self) -> bool:
         """Whether mail is sent, or shown in the log."""
         return self.cf_email_worker_url is not None or self.deploy_env == "development"
+
+
+class ApnsSettings(_Group):
+    """Push by Apple's service. Without a key nothing is pushed; devices hear of everything by their stream."""
+
+    apns_key_id: str | None = None
+    apns_team_id: str | None = None
+    """The Apple team that the app belongs to."""
+    apns_key_base64: SecretStr | None = None
+    """The whole ``.p8`` file in base64."""
+    apns_topic: str = "com.example.expresscharge.ios"
+    """The app's bundle id."""
+    apns_production_url: HttpUrl = "https://api.push.apple.com"
+    apns_sandbox_url: HttpUrl = "https://api.sandbox.push.apple.com"
+    apns_ca_file: FilePath | None = None
+    """Certificates (PEM) to trust in place of the system's: for a stand-in of Apple's service."""
 
 
 class SignInSettings(_Group):

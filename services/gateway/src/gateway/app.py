@@ -76,6 +76,7 @@ ROUTERS = [
     devices.pages,
     devices.registering,
     devices.router,
+    devices.of_operators,
     landing.router,
     sessions.router,
     flags.router,

@@ -57,6 +57,8 @@ class GatewaySettings(
     """How long a card signs its driver in after it was issued or given a new number."""
     apns_team_id: str | None = None
     """The Apple team that the app belongs to; unset, links open in the browser."""
+    apns_key_id: str | None = None
+    """Unset, nothing is pushed; the key itself is the notifier's alone."""
     apns_topic: str = "com.example.expresscharge.ios"
     """The app's bundle id."""
     privacy_url: HttpUrl | None = None
@@ -75,6 +77,11 @@ class GatewaySettings(
             ):
                 raise ValueError("must be origins such as https://app.example.com, separated by commas")
         return tuple(origin.lower() for origin in origins)
+
+    @property
+    def push_enabled(self) -> bool:
+        """Whether the notifier is set up to push; it alone knows the key."""
+        return self.apns_key_id is not None and self.apns_team_id is not None
 
     @property
     def meter_values_key(self) -> bytes | None:

@@ -11,6 +11,8 @@ from redis.asyncio import Redis
 
 from notifier.mail.service import MailSender
 from notifier.mail.writing import Letterhead, MailWriter
+from notifier.push.apns import Apns
+from notifier.push.service import PushSender
 from notifier.scan_detect.service import ScanDetect
 from notifier.settings import NotifierSettings
 from notifier.stream.catch_up import CatchUp
@@ -26,6 +28,8 @@ from polaris_common.process import every
 
 MAIL_SECONDS = 1.0
 """How often the queue of mails is looked at."""
+PUSH_SECONDS = 1.0
+"""How often the queue of pushes is looked at."""
 CLEANUP_SECONDS = 3600.0
 
 log = structlog.get_logger(__name__)
@@ -48,6 +52,7 @@ class Notifier:
         )
         self.scan_detect = ScanDetect(self.database, self._reads, settings.auth_secret.get_secret_value())
         self._mail_transport = mail_transport(settings)
+        self._apns = Apns(settings)
         self.on_failure: Callable[[], None] = lambda: None
         """Called when a task died of something that waiting does not cure."""
 
@@ -71,6 +76,7 @@ class Notifier:
                 "pairings": self.scan_detect.watch.run(),
                 "old-pairings": every(CLEANUP_SECONDS, self.scan_detect.watch.forget_old, name="old-pairings"),
                 **self._mail_tasks(),
+                **self._push_tasks(),
             }.items()
         ]
         for task in tasks:
@@ -90,9 +96,10 @@ class Notifier:
         self.scan_detect.watch.stop()
 
     async def close(self) -> None:
-        """Close the connections to the Worker, Redis and the database."""
+        """Close the connections to the Worker, Apple, Redis and the database."""
         if self._mail_transport is not None:
             await self._mail_transport.close()
+        await self._apns.close()
         await self._redis.aclose()
         await self.database.close()
 
@@ -106,6 +113,14 @@ class Notifier:
         return {
             "mail": every(MAIL_SECONDS, sender.send_due, name="mail"),
             "mail-cleanup": every(CLEANUP_SECONDS, sender.forget_old, name="mail-cleanup"),
+        }
+
+    def _push_tasks(self) -> dict[str, Coroutine[Any, Any, None]]:
+        """Also where nothing can be pushed: then each push is written off, with the reason."""
+        sender = PushSender(self.database, self._apns)
+        return {
+            "push": every(PUSH_SECONDS, sender.send_due, name="push"),
+            "push-cleanup": every(CLEANUP_SECONDS, sender.forget_old, name="push-cleanup"),
         }
 
     def _ended(self, task: asyncio.Task[Any]) -> None:

@@ -3,6 +3,7 @@
 from pydantic import Field
 
 from polaris_common.settings import (
+    ApnsSettings,
     DatabaseSettings,
     EmailSettings,
     HttpSettings,
@@ -12,7 +13,9 @@ from polaris_common.settings import (
 )
 
 
-class NotifierSettings(Settings, DatabaseSettings, RedisSettings, IdentitySettings, EmailSettings, HttpSettings):
+class NotifierSettings(
+    Settings, DatabaseSettings, RedisSettings, IdentitySettings, EmailSettings, ApnsSettings, HttpSettings
+):
     """What the notifier reads from the environment."""
 
     notifier_host: str = "0.0.0.0"  # noqa: S104 - in a container; the reverse proxy is the only neighbour

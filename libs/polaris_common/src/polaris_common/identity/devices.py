@@ -30,6 +30,8 @@ TOKEN_LIFETIME = timedelta(days=365)
 RENEW_AFTER = timedelta(days=30)
 """A token in use lives ``TOKEN_LIFETIME`` from its last use, to within so much."""
 USE_NOTED_EVERY = timedelta(minutes=5)
+SEEN_NOTED_EVERY = timedelta(seconds=30)
+"""A device counts as online for 90 s after it was seen: often enough that one that calls each minute always does."""
 
 _GCM_NONCE_BYTES = 12
 
@@ -144,7 +146,7 @@ class DeviceRepository(Repository[AppDevice]):
     async def resolve(self, token: str) -> ResolvedDevice | None:
         """Whose live token it is; None for an unknown, revoked or expired one and for a removed device.
 
-        Notes the use and moves the expiry on, at most every few minutes.
+        Notes that the device was seen, at most every half minute, and the use of its token, at most every few minutes.
         """
         query = (
             select(
@@ -156,6 +158,9 @@ class DeviceRepository(Repository[AppDevice]):
                 User.role,
                 or_(DeviceToken.last_used_at.is_(None), DeviceToken.last_used_at < func.now() - USE_NOTED_EVERY).label(
                     "stale"
+                ),
+                or_(AppDevice.last_seen_at.is_(None), AppDevice.last_seen_at < func.now() - SEEN_NOTED_EVERY).label(
+                    "unseen"
                 ),
             )
             .join(AppDevice, AppDevice.id == DeviceToken.device_id)
@@ -172,6 +177,8 @@ class DeviceRepository(Repository[AppDevice]):
             return None
         if row.stale:
             await self._note_use(row.token_id)
+        if row.unseen:
+            await self.note_seen(row.device_id)
         principal = Device(
             device_id=row.device_id,
             token_id=row.token_id,
@@ -180,6 +187,12 @@ class DeviceRepository(Repository[AppDevice]):
             capabilities=frozenset(row.capabilities),
         )
         return ResolvedDevice(principal, row.sealed_secret)
+
+    async def note_seen(self, device_id: UUID) -> None:
+        """The device is there now; a row that somebody else holds is being noted already."""
+        held = select(AppDevice.id).where(AppDevice.id == device_id).with_for_update(skip_locked=True, key_share=True)
+        statement = update(AppDevice).where(AppDevice.id.in_(held)).values(last_seen_at=func.now())
+        await self.uow.execute(statement.execution_options(synchronize_session=False))
 
     async def add(self, owner_user_id: UUID, details: DeviceDetails, capabilities: Sequence[str]) -> AppDevice:
         """A new device of ``owner_user_id``."""

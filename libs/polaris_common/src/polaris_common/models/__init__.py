@@ -87,6 +87,7 @@ from polaris_common.models.platform import (
     IdempotencyKey,
     UserFeatureFlagValue,
 )
+from polaris_common.models.push import DeviceSetting, OutgoingPush, PushKind
 
 __all__ = [
     "Account",
@@ -106,6 +107,7 @@ __all__ = [
     "DeactivationReason",
     "DeviceFeatureFlagOverride",
     "DeviceKind",
+    "DeviceSetting",
     "DeviceToken",
     "DomainEventRow",
     "EnergySlice",
@@ -132,10 +134,12 @@ __all__ = [
     "OperationStatus",
     "OperatorAction",
     "OutgoingMail",
+    "OutgoingPush",
     "PairableType",
     "Pairing",
     "PairingPurpose",
     "PairingStatus",
+    "PushKind",
     "QrCard",
     "ReconciliationFinding",
     "Reservation",

@@ -12,6 +12,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 from gateway.auth.paths import only_on
 from gateway.dependencies import (
     CurrentDevice,
+    CurrentOperator,
     CurrentSession,
     CurrentSurface,
     Process,
@@ -20,8 +21,9 @@ from gateway.dependencies import (
     anyone,
     once,
 )
-from gateway.devices import registration, service
+from gateway.devices import locating, registration, service
 from gateway.devices.enrolment import Enrolment
+from gateway.devices.locating import NoPushToken, NotManaged, PushSendFailed
 from gateway.devices.registration import (
     CodeExpired,
     InvalidCapabilities,
@@ -29,7 +31,7 @@ from gateway.devices.registration import (
     InvalidPlatform,
     InvalidVerifier,
 )
-from gateway.devices.schemas import MeRead, OkRead, PushTokenBody, RegisterBody, RegisterRead
+from gateway.devices.schemas import LocateRead, MeRead, OkRead, PushTokenBody, RegisterBody, RegisterRead
 from gateway.devices.service import DeviceDeleted
 from gateway.exact_bodies import ExactRoute, Handler, InvalidBody, SecretRoute
 from gateway.landing.pages import page, page_that_leads_to
@@ -73,6 +75,7 @@ registering = APIRouter(
     prefix="/api/devices", tags=["devices"], dependencies=[Depends(anyone)], route_class=RegisterRoute
 )
 router = APIRouter(prefix="/api/devices", tags=["devices"], route_class=ExactRoute)
+of_operators = APIRouter(prefix="/api/admin/devices", tags=["devices"])
 
 
 @pages.get("/app/register", response_class=HTMLResponse, responses=errors(NotFound))
@@ -145,3 +148,14 @@ async def deregister_self(
     """Sign this device out for good: its token stops working and its tag is blocked."""
     await service.deregister_self(uow, Enrolment(process.audit, process.vault, origin), device, device_id)
     return OkRead()
+
+
+@of_operators.post(
+    "/{device_id}/locate",
+    status_code=202,
+    responses=errors(Unauthorized, NotFound, NotManaged, NoPushToken, PushSendFailed),
+)
+async def locate(device_id: str, operator: CurrentOperator, uow: UnitOfWork, process: Process) -> LocateRead:
+    """Ask a managed device where it is, by a silent push; its next sync tells."""
+    correlation_id = await locating.ask(uow, device_id, push_enabled=process.settings.push_enabled)
+    return LocateRead(correlation_id=correlation_id)

@@ -117,3 +117,9 @@ class OkRead(Wire):
     """Done."""
 
     ok: Literal[True] = True
+
+
+class LocateRead(Wire):
+    """By what the device's answer can be told."""
+
+    correlation_id: UUID

@@ -43,6 +43,7 @@ from polaris_common.identity.pairings import (
 )
 from polaris_common.identity.principals import Operator
 from polaris_common.models import AppDevice, Charger, PairableType, Pairing, PairingPurpose
+from polaris_common.push.queue import queue_scan_push
 
 ARMS_OF_CHARGER = 12
 ARMS_OF_DEVICE = 6
@@ -204,6 +205,8 @@ class Arming:
             raise refusal from None
 
     async def _ring(self, device: AppDevice, pairing: Pairing) -> None:
+        """Tell the device by its stream, and by a push in case that nobody looks at it."""
+        await queue_scan_push(self.uow, pairing, device.id)
         self.uow.emit(
             DeviceScanRequested(
                 audience=Audience((device_audience(device.id),)),

@@ -1,0 +1,1 @@
+"""Waking devices by Apple's push service."""

@@ -1,0 +1,1 @@
+"""Sending the pushes that wait in the queue."""
