@@ -13,11 +13,9 @@ from sqlalchemy.dialects.postgresql import insert
 
 from polaris_common.db import Database, Repository
 from polaris_common.domain.meta_tag import meta_id_tag
-from polaris_common.domain.tag_limit import BLOCKED
 from polaris_common.domain.tag_owner import lineage
 from polaris_common.models import OcppTag, Role, TagMapping, TagType, User
 from polaris_common.steve import SteveClient, SteveRefused, SteveTag
-from polaris_common.steve.tag_calls import NewTag, create_tag, tag_by_id
 from sync_worker.tags.repository import OcppTagRepository, TagChangeRepository
 from sync_worker.tags.steve_writer import WriteResult, set_parent
 from sync_worker.tags.writes import LimitWrites
@@ -132,7 +130,7 @@ class MetaTags:
                 return None
             id_tag = meta_id_tag(user.public_id)
             await MetaTagRepository(uow).map(user, id_tag)
-        tag, created = await self._find_or_create(id_tag)
+        tag, created = await self._writes.find_or_create(id_tag, note=NOTE)
         async with self._database.unit_of_work() as uow:
             await OcppTagRepository(uow).store([tag])
             await MetaTagRepository(uow).learn_pk(tag)
@@ -159,15 +157,6 @@ class MetaTags:
                     await self.ensure(user_id)
                 except SteveRefused as refusal:
                     log.warning("meta_tag_refused", user=str(user_id), reason=str(refusal))
-
-    async def _find_or_create(self, id_tag: str) -> tuple[SteveTag, bool]:
-        existing = await tag_by_id(self._steve, id_tag)
-        if existing is not None:
-            return existing, False
-        # A tag that does not exist yet lets nobody charge: what is not known keeps it that way.
-        decision = await self._writes.decide_now(SteveTag(0, id_tag, None, BLOCKED, None, NOTE))
-        limit = BLOCKED if decision.limit is None else decision.limit
-        return await create_tag(self._steve, NewTag(id_tag, limit, note=NOTE))
 
     async def _adopt(self, user: User, meta: SteveTag) -> tuple[str, ...]:
         async with self._database.unit_of_work() as uow:

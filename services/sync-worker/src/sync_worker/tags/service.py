@@ -11,6 +11,7 @@ from polaris_common.db import Database
 from polaris_common.domain.tag_owner import lineage
 from polaris_common.steve import SteveClient
 from polaris_common.steve.tag_calls import expired_tag_pks
+from sync_worker.tags.app_tags import AppTags
 from sync_worker.tags.guard import Verdict, judge_run, judge_sweep
 from sync_worker.tags.meta_tags import MetaTag, MetaTags
 from sync_worker.tags.mirror import Mirrored, read_tags, refresh_mirror
@@ -26,6 +27,8 @@ DUE_MAPPINGS = 200
 
 NEW_META_TAGS = 100
 """So many missing meta tags are made in one run."""
+NEW_APP_TAGS = 100
+"""The same of phones' tags."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,7 @@ class TagSync:
         self._protected = frozenset(tag.lower() for tag in self._policy.protected)
         self._writes = LimitWrites(database, steve, protected=self._protected)
         self._meta = MetaTags(database, steve, self._writes)
+        self._apps = AppTags(database, self._writes, self._meta)
 
     async def reconcile_tags(self, run_id: int | None = None) -> TagOutcome:
         """Mirror SteVe's tags and bring every limit to the policy's, as far as the guard allows."""
@@ -80,6 +84,7 @@ class TagSync:
         if mirrored.complete and snapshot.links:
             await self._note_consents(verdict, consents, unanswered, run_id)
         await self._make_missing_meta_tags(outcome)
+        await self._make_missing_app_tags(outcome)
         log.info("tags_reconciled", run=run_id, **_counts(outcome))
         return outcome
 
@@ -101,6 +106,7 @@ class TagSync:
             return outcome
         outcome, unanswered = await self._sync([mapping.id_tag for mapping in due])
         await self._meta.adopt([mapping.id for mapping in due if mapping.is_new])
+        await self._apps.make_missing(DUE_MAPPINGS, [mapping.id for mapping in due])
         async with self._database.unit_of_work() as uow:
             await LinkRepository(uow).looked_at(each for each in due if each.id_tag.lower() not in unanswered)
         log.info("changed_mappings_synced", mappings=len(due), **_counts(outcome))
@@ -201,6 +207,15 @@ class TagSync:
                 log.warning("meta_tag_failed", user=str(user_id), reason=str(error))
                 outcome.failed += 1
                 return
+
+    async def _make_missing_app_tags(self, outcome: TagOutcome) -> None:
+        if TagWarning.STEVE_UNREACHABLE in outcome.warnings:
+            return
+        try:
+            await self._apps.make_missing(NEW_APP_TAGS)
+        except STEVE_ERRORS as error:
+            log.warning("app_tag_failed", reason=str(error))
+            outcome.failed += 1
 
 
 def _note_held(verdict: Verdict, outcome: TagOutcome) -> None:

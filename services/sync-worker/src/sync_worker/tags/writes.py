@@ -1,4 +1,7 @@
-"""Carrying out a plan, tag by tag: decide once more, write, log, and look whether a person was faster."""
+"""Carrying out a plan, tag by tag: decide once more, write, log, and look whether a person was faster.
+
+Tags of our own are made here too, by the same decision.
+"""
 
 from collections.abc import Mapping, Sequence
 
@@ -7,6 +10,7 @@ import structlog
 from polaris_common.db import Database, UnitOfWork
 from polaris_common.domain.tag_limit import BLOCKED, LimitDecision
 from polaris_common.steve import SteveClient, SteveProtocolError, SteveRefused, SteveTag, SteveUnavailable
+from polaris_common.steve.tag_calls import NewTag, create_tag, tag_by_id
 from sync_worker.tags.outcome import TagOutcome, TagWarning
 from sync_worker.tags.plan import Planned, Snapshot
 from sync_worker.tags.repository import LinkRepository, OcppTagRepository, TagChangeRepository
@@ -62,6 +66,20 @@ class LimitWrites:
         async with self._database.unit_of_work() as uow:
             snapshot = await self.snapshot(uow, {tag.id_tag.lower(): tag})
         return snapshot.decide(tag.id_tag)
+
+    async def find_or_create(self, id_tag: str, *, note: str, parent: str | None = None) -> tuple[SteveTag, bool]:
+        """A tag of ours, and whether it was made just now: with the limit that it should have.
+
+        Raises:
+            SteveUnavailable, SteveProtocolError, SteveRefused: it may or may not exist now.
+        """
+        existing = await tag_by_id(self._steve, id_tag)
+        if existing is not None:
+            return existing, False
+        # A tag that does not exist yet lets nobody charge: what is not known keeps it that way.
+        decision = await self.decide_now(SteveTag(0, id_tag, parent, BLOCKED, None, note))
+        limit = BLOCKED if decision.limit is None else decision.limit
+        return await create_tag(self._steve, NewTag(id_tag, limit, parent_id_tag=parent, note=note))
 
     async def _try(self, planned: Planned, outcome: TagOutcome, run_id: int | None) -> bool:
         """Write one tag; False when it stays unknown what SteVe has now."""
