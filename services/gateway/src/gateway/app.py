@@ -27,6 +27,8 @@ from gateway.housekeeping.service import EVERY_SECONDS, clean_up
 from gateway.impersonation import endpoints as impersonation
 from gateway.lago_webhook import endpoints as lago_webhook
 from gateway.landing import endpoints as landing
+from gateway.notifications import admin_endpoints as operator_notifications
+from gateway.notifications import customer_endpoints as notifications
 from gateway.ocpp import endpoints as ocpp
 from gateway.ocpp.announcer import Announcer
 from gateway.ocpp.intake import MeterIntake
@@ -79,6 +81,8 @@ ROUTERS = [
     devices.of_operators,
     landing.router,
     sessions.router,
+    notifications.router,
+    operator_notifications.router,
     flags.router,
     audit_log.router,
     admin_health.router,

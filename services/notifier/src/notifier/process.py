@@ -11,6 +11,7 @@ from redis.asyncio import Redis
 
 from notifier.mail.service import MailSender
 from notifier.mail.writing import Letterhead, MailWriter
+from notifier.notifications.service import Projector
 from notifier.push.apns import Apns
 from notifier.push.service import PushSender
 from notifier.scan_detect.service import ScanDetect
@@ -26,6 +27,8 @@ from polaris_common.http.surfaces import Surfaces
 from polaris_common.identity.audit import Audit
 from polaris_common.process import every
 
+NOTIFICATIONS_SECONDS = 0.5
+"""How often the event log is looked at for what people must be told."""
 MAIL_SECONDS = 1.0
 """How often the queue of mails is looked at."""
 PUSH_SECONDS = 1.0
@@ -66,6 +69,7 @@ class Notifier:
         await self.hub.start()
         heartbeat = Heartbeat(self.database, self.hub, seconds=self.settings.sse_heartbeat_seconds)
         relay = EventRelay(self.database, self._redis)
+        projector = Projector(self.database, dashboard=self.settings.lago_dashboard_url)
         tasks = [
             asyncio.create_task(run, name=name)
             for name, run in {
@@ -75,6 +79,7 @@ class Notifier:
                 "heartbeat": heartbeat.run(),
                 "pairings": self.scan_detect.watch.run(),
                 "old-pairings": every(CLEANUP_SECONDS, self.scan_detect.watch.forget_old, name="old-pairings"),
+                "notifications": every(NOTIFICATIONS_SECONDS, projector.run, name="notifications"),
                 **self._mail_tasks(),
                 **self._push_tasks(),
             }.items()

@@ -7,6 +7,7 @@ from polaris_common.settings import (
     DatabaseSettings,
     EmailSettings,
     HttpSettings,
+    HttpUrl,
     IdentitySettings,
     RedisSettings,
     Settings,
@@ -17,6 +18,9 @@ class NotifierSettings(
     Settings, DatabaseSettings, RedisSettings, IdentitySettings, EmailSettings, ApnsSettings, HttpSettings
 ):
     """What the notifier reads from the environment."""
+
+    lago_dashboard_url: HttpUrl | None = None
+    """Lago's pages for people; notifications to operators link there."""
 
     notifier_host: str = "0.0.0.0"  # noqa: S104 - in a container; the reverse proxy is the only neighbour
     notifier_port: int = Field(default=8001, ge=0, le=65_535)

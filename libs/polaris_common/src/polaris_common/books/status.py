@@ -9,7 +9,7 @@ from polaris_common.clock import to_wire
 from polaris_common.db import UnitOfWork
 from polaris_common.lago.inbox import InboxRepository
 from polaris_common.observability.billing_figures import billing_figures
-from polaris_common.observability.health import Component, read
+from polaris_common.observability.health import METRIC_MISCONFIGURED, Component, read
 
 _FINDINGS = text("""
 SELECT kind, count(*) AS n FROM reconciliation_findings WHERE resolved_at IS NULL GROUP BY kind ORDER BY kind
@@ -20,9 +20,6 @@ SELECT reason, count(*) AS n FROM session_billing WHERE status = 'held' GROUP BY
 """)
 
 _ALERTS = text("SELECT kind, subject, raised_at FROM billing_alerts ORDER BY raised_at, kind, subject")
-
-METRIC_MISCONFIGURED = "metric_misconfigured"
-"""The safety gate's verdict that stops sending."""
 
 
 async def billing_status(uow: UnitOfWork) -> dict[str, Any]:

@@ -347,6 +347,47 @@ class DeviceFeatureFlagsChanged(DomainEvent):
     keys: list[str]
 
 
+class ComponentDown(DomainEvent):
+    """Something that we depend on has not answered for a while; told once, until it is back."""
+
+    type: ClassVar[str] = "component.down"
+    audience: Audience = Audience((OPERATORS,))
+    component: str
+    """``steve`` or ``lago``."""
+    error: str
+    """A code, never a message."""
+    since: str
+
+
+class ComponentRecovered(DomainEvent):
+    """What was told to be down answers again."""
+
+    type: ClassVar[str] = "component.recovered"
+    audience: Audience = Audience((OPERATORS,))
+    component: str
+    told_at: str
+    """When operators were told that it was away."""
+
+
+class AccountViewed(DomainEvent):
+    """An operator has looked at a driver's account: the driver is told, at least once a day."""
+
+    type: ClassVar[str] = "account.viewed"
+
+
+class CardReportedLost(DomainEvent):
+    """A driver's card is lost and no longer charges; operators are told."""
+
+    type: ClassVar[str] = "card.reported_lost"
+    audience: Audience = Audience((OPERATORS,))
+    card_id: int
+    """Of the mapping."""
+    ocpp_tag_pk: int | None = None
+    user_id: UUID | None = None
+    reason: str | None = None
+    """What the driver said."""
+
+
 class NotificationCreated(DomainEvent):
     """Somebody has a new notification: all operators, or the one person it is addressed to."""
 

@@ -22,12 +22,19 @@ async def is_kept(uow: UnitOfWork, seq: int) -> bool:
 async def read_after(
     uow: UnitOfWork, seq: int, *, audiences: Sequence[str] | None = None, limit: int = 500
 ) -> Sequence[Any]:
-    """Numbered events after ``seq`` in order: rows of (seq, type, audience, payload).
+    """Numbered events after ``seq`` in order: rows of (seq, id, created_at, type, audience, payload).
 
     ``audiences``: only what at least one of these may see; None reads everything (for the hub, which filters itself).
     """
     query = (
-        select(DomainEventRow.seq, DomainEventRow.type, DomainEventRow.audience, DomainEventRow.payload)
+        select(
+            DomainEventRow.seq,
+            DomainEventRow.id,
+            DomainEventRow.created_at,
+            DomainEventRow.type,
+            DomainEventRow.audience,
+            DomainEventRow.payload,
+        )
         .where(DomainEventRow.seq > seq)
         .order_by(DomainEventRow.seq)
         .limit(limit)

@@ -11,6 +11,7 @@ from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
 
 from polaris_common.db import Database, UnitOfWork
+from polaris_common.events.catalogue import AccountViewed, Audience, user_audience
 from polaris_common.http.callers import READING
 from polaris_common.http.errors import Forbidden
 from polaris_common.identity.audit import Audit, AuditEvent, Origin
@@ -42,6 +43,14 @@ class ImpersonationRepository:
         """A driver; None when there is none with this id."""
         query = select(User).where(User.id == user_id, User.role == Role.CUSTOMER)
         return (await self._uow.execute(query)).scalar_one_or_none()
+
+    async def viewed_today(self, customer_id: UUID) -> bool:
+        """Whether anybody has viewed this driver's account since midnight (UTC)."""
+        query = select(ImpersonationAudit.id).where(
+            ImpersonationAudit.customer_user_id == customer_id,
+            ImpersonationAudit.minute >= func.date_trunc("day", func.now(), "UTC"),
+        )
+        return (await self._uow.execute(query.limit(1))).first() is not None
 
     async def viewed(self, admin_id: UUID, customer_id: UUID, *, route: str, method: str) -> bool:
         """Note a view; True when it is this minute's first of this route."""
@@ -94,9 +103,16 @@ class Views:
 
     async def _note(self, uow: UnitOfWork, signed_in: SignedIn, customer: User, method: str, origin: Origin) -> None:
         repository, admin_id = ImpersonationRepository(uow), signed_in.user.id
+        await tell_customer(uow, customer.id)
         if await repository.viewed(admin_id, customer.id, route=origin.route or "", method=method):
             details = {"customerUserId": str(customer.id), "method": method}
             await self.audit.record(uow, AuditEvent.IMPERSONATION_START, origin, user_id=admin_id, **details)
+
+
+async def tell_customer(uow: UnitOfWork, customer_id: UUID) -> None:
+    """Before a view is noted: the driver learns that their account is looked at, once a day."""
+    if not await ImpersonationRepository(uow).viewed_today(customer_id):
+        uow.emit(AccountViewed(audience=Audience((user_audience(customer_id),))))
 
 
 def user_id_in(text: str | None) -> UUID | None:

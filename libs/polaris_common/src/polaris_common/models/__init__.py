@@ -70,6 +70,12 @@ from polaris_common.models.lago import (
     WebhookStatus,
 )
 from polaris_common.models.mail import OutgoingMail
+from polaris_common.models.notifications import (
+    EventCursor,
+    Notification,
+    NotificationPreference,
+    NotificationReceipt,
+)
 from polaris_common.models.operations import (
     ChargerCadence,
     ComponentHealth,
@@ -111,6 +117,7 @@ __all__ = [
     "DeviceToken",
     "DomainEventRow",
     "EnergySlice",
+    "EventCursor",
     "EventRelay",
     "GlobalFeatureFlagValue",
     "Hold",
@@ -129,6 +136,9 @@ __all__ = [
     "LiveMeter",
     "MeterReading",
     "MirroredFromLago",
+    "Notification",
+    "NotificationPreference",
+    "NotificationReceipt",
     "OcppTag",
     "OneTimeToken",
     "OperationStatus",

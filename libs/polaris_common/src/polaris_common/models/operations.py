@@ -172,3 +172,7 @@ class ComponentHealth(Base):
     """A code, never a message."""
     checked_at: Mapped[CreatedAt]
     last_success_at: Mapped[datetime | None]
+    failing_since: Mapped[datetime | None]
+    """Set while it is not fine."""
+    told_at: Mapped[datetime | None]
+    """When operators were told of the trouble that goes on."""

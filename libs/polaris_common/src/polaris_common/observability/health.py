@@ -1,16 +1,22 @@
-"""What the workers know about SteVe, Lago and themselves, for the health page."""
+"""What the workers know about SteVe, Lago and themselves, for the health page and for operators."""
 
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
+from polaris_common.clock import to_wire
 from polaris_common.db import UnitOfWork
+from polaris_common.events.catalogue import ComponentDown, ComponentRecovered
 from polaris_common.models import ComponentHealth
 
 STALE_AFTER_SECONDS = 90
 """A component that nobody has looked at for so long is degraded."""
+
+TOLD_AFTER_SECONDS = 120
+"""Operators hear of an outage that lasts so long; a restart is none."""
 
 
 class Component(StrEnum):
@@ -34,15 +40,57 @@ class Component(StrEnum):
     SYNC = "sync"
 
 
+METRIC_MISCONFIGURED = "metric_misconfigured"
+"""The safety gate's verdict that stops sending."""
+
+_OUTAGES_TOLD = frozenset({Component.STEVE, Component.LAGO})
+_NO_OUTAGE = frozenset({"not_configured", METRIC_MISCONFIGURED})
+"""Nobody is away: it was never there, or operators hear of it otherwise."""
+
+_STANDING = (
+    ComponentHealth.failing_since,
+    ComponentHealth.told_at,
+    (ComponentHealth.failing_since < func.now() - func.make_interval(0, 0, 0, 0, 0, 0, TOLD_AFTER_SECONDS)).label(
+        "lasts"
+    ),
+)
+
+
 async def report(uow: UnitOfWork, component: Component, *, error: str | None = None) -> None:
-    """Note how ``component`` is doing: fine, or degraded with an ``error`` code."""
-    status = "ok" if error is None else "degraded"
-    values = {"component": component, "status": status, "error": error, "checked_at": func.now()}
+    """Note how ``component`` is doing: fine, or degraded with an ``error`` code.
+
+    Operators hear of SteVe and Lago being away, and of their return, once each, however many probes say so.
+    """
+    values: dict[str, Any] = {"component": component, "error": error, "checked_at": func.now()}
     if error is None:
-        values["last_success_at"] = func.now()
+        values |= {"status": "ok", "last_success_at": func.now(), "failing_since": None}
+    else:
+        values |= {"status": "degraded", "failing_since": func.now()}
     changes = {name: value for name, value in values.items() if name != "component"}
+    if error is not None:
+        changes["failing_since"] = func.coalesce(ComponentHealth.failing_since, func.now())
     statement = insert(ComponentHealth).values(values).on_conflict_do_update(index_elements=["component"], set_=changes)
-    await uow.execute(statement)
+    if component not in _OUTAGES_TOLD:
+        await uow.execute(statement)
+        return
+    row = (await uow.execute(statement.returning(*_STANDING))).one()
+    if error is None:
+        if row.told_at is not None:
+            await _tell(uow, ComponentRecovered(component=component, told_at=to_wire(row.told_at)), told_at=None)
+    elif row.told_at is None and row.lasts and error not in _NO_OUTAGE:
+        down = ComponentDown(component=component, error=error, since=to_wire(row.failing_since))
+        await _tell(uow, down, told_at=func.now())
+
+
+async def _tell(uow: UnitOfWork, event: ComponentDown | ComponentRecovered, *, told_at: Any) -> None:
+    """The report holds the component's row, so nobody tells it at the same time."""
+    uow.emit(event)
+    await uow.execute(
+        update(ComponentHealth)
+        .where(ComponentHealth.component == event.component)
+        .values(told_at=told_at)
+        .execution_options(synchronize_session=False)
+    )
 
 
 async def heartbeat(uow: UnitOfWork, component: Component) -> None:

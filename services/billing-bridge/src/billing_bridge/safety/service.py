@@ -11,11 +11,11 @@ import structlog
 from sqlalchemy import func, select, text
 from sqlalchemy.dialects.postgresql import insert
 
-from polaris_common.books.status import METRIC_MISCONFIGURED as MISCONFIGURED
 from polaris_common.db import Database, UnitOfWork
 from polaris_common.events.catalogue import BillingResumed, BillingStopped, OperatorNotice
 from polaris_common.lago import LagoClient, LagoNotFound, LagoRefused, LagoUnavailable, wire
 from polaris_common.models import ComponentHealth
+from polaris_common.observability.health import METRIC_MISCONFIGURED as MISCONFIGURED
 from polaris_common.observability.health import Component, report
 
 log = structlog.get_logger(__name__)

@@ -6,6 +6,7 @@ from sqlalchemy import text
 from polaris_common.db import AdvisoryLock, Database, LockName, UnitOfWork
 from polaris_common.http import idempotency
 from polaris_common.identity import audit, one_time, sessions
+from polaris_common.notifications import repository as notifications
 
 EVERY_SECONDS = 600.0
 SIGN_IN_FAILURE_DAYS = 1
@@ -19,7 +20,7 @@ async def clean_up(database: Database) -> dict[str, int]:
     """Delete what is old, each table in a transaction of its own; how many rows, nothing when another replica is at it.
 
     Audit: 90 days. Sessions: once they have ended. Idempotency keys: a day. One-time tokens: a day after they expired.
-    Failed sign-ins: a day.
+    Failed sign-ins: a day. Notifications: 90 days.
     """
     async with AdvisoryLock(database, LockName.HOUSEKEEPING) as lock:
         if not lock.held:
@@ -29,6 +30,7 @@ async def clean_up(database: Database) -> dict[str, int]:
             "auth_audit": audit.delete_old,
             "auth_sessions": sessions.delete_expired,
             "idempotency_keys": idempotency.delete_old,
+            "notifications": notifications.delete_old,
             "one_time_tokens": one_time.delete_old,
             "sign_in_failures": _delete_old_failures,
         }.items():

@@ -6,7 +6,7 @@ from uuid import UUID
 from polaris_common.db import Database, UnitOfWork
 from polaris_common.http.errors import ApiError, Forbidden, NotFound
 from polaris_common.identity.audit import Audit, AuditEvent, Origin
-from polaris_common.identity.impersonation import ImpersonationRepository, user_id_in
+from polaris_common.identity.impersonation import ImpersonationRepository, tell_customer, user_id_in
 from polaris_common.identity.sessions import Impersonation, SignedIn, act_as, act_as_oneself
 from polaris_common.models import Role
 
@@ -51,6 +51,7 @@ async def start(
     customer = await repository.customer(customer_id)
     if customer is None:
         raise CustomerNotFound
+    await tell_customer(uow, customer.id)
     until = await act_as(uow, signed_in.session_id, customer.id, lifetime=LIFETIME)
     await repository.viewed(signed_in.user.id, customer.id, route=origin.route or "", method="POST")
     details = {"customerUserId": str(customer.id), "method": "POST"}

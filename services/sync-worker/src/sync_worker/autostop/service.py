@@ -88,6 +88,6 @@ def _may_ask(stop: WantedStop) -> bool:
 def _notice(uow: UnitOfWork, stop: WantedStop, kind: str, severity: str, detail: str) -> None:
     uow.emit(
         OperatorNotice(
-            kind=kind, severity=severity, source_type="session", source_id=str(stop.session_id), detail=detail
+            kind=kind, severity=severity, source_type="session", source_id=str(stop.transaction_id), detail=detail
         )
     )

@@ -1,0 +1,1 @@
+"""Turning what happened into what people are told."""

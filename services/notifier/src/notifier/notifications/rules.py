@@ -1,0 +1,291 @@
+"""Every kind of notification: which event it comes from, who reads it, what it says, where it leads, who gets a mail.
+
+This table is the one place that decides it. An event without a rule tells nobody anything; a notice to operators
+without one is told as it is.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from notifier.notifications.rule import MailKind, Once, Payload, Rule, notice
+from polaris_common.domain.session_state import ZOMBIES
+from polaris_common.events.catalogue import (
+    AccountViewed,
+    BillingResumed,
+    BillingStopped,
+    BooksDiffer,
+    CardReportedLost,
+    CardsSwitched,
+    ComponentDown,
+    ComponentRecovered,
+    CustomerAccountBlocked,
+    CustomerAccountProvisioned,
+    DeviceRegistered,
+    InvoiceUpdated,
+    LateEnergy,
+    OperatorNotice,
+    QrSignInSuspicious,
+    ReservationCancelled,
+    ReservationChanged,
+    SessionQuarantined,
+    SessionStopped,
+    SessionStopWanted,
+    SignedInByCard,
+)
+from polaris_common.models import ReservationStatus, Role
+from polaris_common.notifications.topics import Severity, SourceType, Topic
+
+ADMIN, CUSTOMER = Role.ADMIN, Role.CUSTOMER
+INFO, SUCCESS, WARN, ERROR = Severity.INFO, Severity.SUCCESS, Severity.WARN, Severity.ERROR
+ALERT = MailKind.OPERATOR_ALERT
+
+
+def _is_zombie(payload: Payload) -> bool:
+    return payload["reason"] in ZOMBIES
+
+
+DRIVERS = (
+    Rule(
+        "session.complete", SessionStopped, CUSTOMER, Topic.CHARGING, SUCCESS,
+        "Charging finished", "{{ energyKwh }} kWh at {{ chargeBoxId }}.",
+        when=lambda payload: payload["final"],
+        source=SourceType.SYSTEM, source_id="transactionId", link_source=SourceType.SESSION, link_id="sessionId",
+        once=Once.EVER, mail=MailKind.SESSION_SUMMARY,
+    ),
+    Rule(
+        "session.stopping", SessionStopWanted, CUSTOMER, Topic.CHARGING, WARN,
+        "Your charging is being stopped", "At {{ chargeBoxId }}: {{ reason | words }}.",
+        source=SourceType.SYSTEM, source_id="transactionId", link_source=SourceType.SESSION, link_id="sessionId",
+        once=Once.A_DAY,
+    ),
+    Rule(
+        "reservation.cancelled", ReservationCancelled, CUSTOMER, Topic.RESERVATIONS, INFO,
+        "Reservation cancelled",
+        "Your reservation at {{ chargeBoxId }} does not hold any more{% if reason %}: {{ reason | words }}{% endif %}.",
+        source=SourceType.RESERVATION, source_id="reservationId",
+        once=Once.EVER, mail=MailKind.RESERVATION_CANCELLED,
+    ),
+    Rule(
+        "reservation.refused", ReservationChanged, CUSTOMER, Topic.RESERVATIONS, WARN,
+        "Reservation refused", "The charger {{ chargeBoxId }} does not take your reservation.",
+        when=lambda payload: payload["status"] == ReservationStatus.CONFLICTED,
+        source=SourceType.RESERVATION, source_id="reservationId", once=Once.A_DAY,
+    ),
+    Rule(
+        "invoice.available", InvoiceUpdated, CUSTOMER, Topic.INVOICES, INFO,
+        "A new invoice", "Your invoice is ready.",
+        when=lambda payload: payload.get("status") == "finalized",
+        source=SourceType.INVOICE, source_id="invoiceId", once=Once.EVER, mail=MailKind.INVOICE_AVAILABLE,
+    ),
+    Rule(
+        "invoice.payment_failed", InvoiceUpdated, CUSTOMER, Topic.INVOICES, WARN,
+        "A payment failed", "Your invoice could not be paid.",
+        when=lambda payload: payload.get("paymentStatus") == "failed",
+        source=SourceType.INVOICE, source_id="invoiceId", once=Once.A_DAY,
+    ),
+    Rule(
+        "cards.switched_off", CardsSwitched, CUSTOMER, Topic.CARDS, WARN,
+        "Cards switched off", "{{ userMappingIds | length }} of your cards do not charge: {{ reason | words }}.",
+        when=lambda payload: not payload["active"], source=SourceType.SYSTEM, mail=MailKind.ACCOUNT_INACTIVE,
+    ),
+    Rule(
+        "cards.switched_on", CardsSwitched, CUSTOMER, Topic.CARDS, SUCCESS,
+        "Cards switched on", "{{ userMappingIds | length }} of your cards charge again.",
+        when=lambda payload: payload["active"], source=SourceType.SYSTEM, mail=MailKind.ACCOUNT_REACTIVATED,
+    ),
+    Rule(
+        "device.registered", DeviceRegistered, CUSTOMER, Topic.SECURITY, INFO,
+        "New device", "{{ label }} is signed in to your account. If that was not you, remove it.",
+        source=SourceType.SYSTEM, source_id="deviceId",
+    ),
+    Rule(
+        "sign_in.by_card", SignedInByCard, CUSTOMER, Topic.SECURITY, INFO,
+        "Signed in with a card", "Somebody held your card to {{ pairableId }} and is signed in to your account.",
+        source=SourceType.SYSTEM,
+    ),
+    Rule(
+        "account.viewed", AccountViewed, CUSTOMER, Topic.SECURITY, INFO,
+        "An operator viewed your account", "They can look at it and change nothing.",
+        source=SourceType.SYSTEM, once=Once.A_DAY,
+    ),
+)  # fmt: skip
+"""What drivers are told, each what concerns them. Nothing of this table reaches another driver, nor operators."""
+
+OPERATORS = (
+    Rule(
+        "session.zombie", SessionQuarantined, ADMIN, Topic.SESSIONS, WARN,
+        "A session does not end", "At {{ chargeBoxId }}: {{ reason | words }}. It waits for a person.",
+        when=_is_zombie, source=SourceType.SESSION, source_id="transactionId", once=Once.A_DAY, mail=ALERT,
+    ),
+    Rule(
+        "session.quarantined", SessionQuarantined, ADMIN, Topic.SESSIONS, WARN,
+        "A session is not believable", "At {{ chargeBoxId }}: {{ reason | words }}. It is not billed until a person "
+        "has looked at it.",
+        when=lambda payload: not _is_zombie(payload),
+        source=SourceType.SESSION, source_id="transactionId", once=Once.A_DAY, mail=ALERT,
+    ),
+    notice("auto_stop", Topic.SESSIONS, "A session is being stopped", "{{ detail | words }}."),
+    notice(
+        "auto_stop_failed", Topic.SESSIONS, "A session goes on",
+        "It was to be stopped: {{ detail | words }}.", mail=ALERT,
+    ),
+    notice("reservation_not_held", Topic.BOOKINGS, "A reservation is not held", "{{ detail | words }}."),
+    Rule(
+        "card.lost", CardReportedLost, ADMIN, Topic.FLEET_CARDS, WARN,
+        "Card reported lost", "It no longer charges{% if reason %}: {{ reason }}{% endif %}.",
+        source=SourceType.MAPPING, source_id="cardId", once=Once.A_DAY, mail=MailKind.CARD_LOST,
+    ),
+    notice(
+        "steve_sync_failed", Topic.FLEET_CARDS, "A card is not as it should be in SteVe",
+        "SteVe has not taken the change of a card; it is tried again.", once=Once.A_DAY,
+    ),
+    notice(
+        "tag_blocks_need_consent", Topic.FLEET_CARDS, "Many cards would be blocked",
+        "{{ detail }} cards would be blocked at once; that needs your consent.", mail=ALERT,
+    ),
+    Rule(
+        "books_differ", BooksDiffer, ADMIN, Topic.BILLING_TROUBLE, WARN,
+        "The books differ", "{{ kind | words | capitalize }}: {{ differenceKwh }} kWh ({{ subject }}).",
+        source=SourceType.SYSTEM, source_id="subject", once=Once.A_DAY, mail=ALERT,
+    ),
+    notice(
+        "lago_events_delayed", Topic.BILLING_TROUBLE, "Energy waits for Lago",
+        "The oldest unsent event is too old ({{ detail }}).", mail=ALERT,
+    ),
+    notice(
+        "lago_events_recovered", Topic.BILLING_TROUBLE, "Energy goes to Lago again",
+        "What waited is sent.", mail=ALERT,
+    ),
+    notice(
+        "lago_period_closed_unsent", Topic.BILLING_TROUBLE, "A billing period closed without all its energy",
+        "Subscription {{ sourceId }} ({{ detail }}).", mail=ALERT,
+    ),
+    notice(
+        "lago_event_quarantined", Topic.BILLING_TROUBLE, "Lago refused energy",
+        "{{ sourceId }} ({{ detail }}) waits for a person.", mail=ALERT,
+    ),
+    notice("lago_event_errors", Topic.BILLING_TROUBLE, "Lago will not count events", "{{ detail }}.", mail=ALERT),
+    notice("lago_event_error", Topic.BILLING_TROUBLE, "Lago reports a faulty event", "{{ sourceId }}."),
+    notice(
+        "lago_plan_without_charge", Topic.BILLING_TROUBLE, "A plan does not charge for energy",
+        "Plan {{ sourceId }} has no charge for our metric.", once=Once.A_DAY,
+    ),
+    Rule(
+        "billing.stopped", BillingStopped, ADMIN, Topic.BILLING_TROUBLE, ERROR,
+        "Billing has stopped", "Nothing is sent to Lago: {{ reason | words }} ({{ metricCode }}).",
+        source=SourceType.SYSTEM, source_id="metricCode", mail=ALERT,
+    ),
+    Rule(
+        "billing.resumed", BillingResumed, ADMIN, Topic.BILLING_TROUBLE, SUCCESS,
+        "Billing goes on", "The metric {{ metricCode }} is right again; what waited is sent.",
+        source=SourceType.SYSTEM, source_id="metricCode", mail=ALERT,
+    ),
+    Rule(
+        "billing.late_energy", LateEnergy, ADMIN, Topic.BILLING_NOTES, INFO,
+        "Late energy", "{{ lateWh }} Wh from {{ chargeBoxId }} came after their billing period; they go on the next "
+        "invoice.",
+        source=SourceType.SESSION, source_id="transactionId",
+    ),
+    notice("lago_alert_triggered", Topic.BILLING_NOTES, "Lago raised an alert", "{{ externalCustomerId }}"),
+    notice(
+        "lago_invoice_created", Topic.BILLING_NOTES, "Invoice created", "{{ externalCustomerId }}", once=Once.EVER
+    ),
+    notice(
+        "lago_invoice_drafted", Topic.BILLING_NOTES, "Invoice drafted", "{{ externalCustomerId }}", once=Once.EVER
+    ),
+    notice(
+        "lago_invoice_generated", Topic.BILLING_NOTES, "Invoice generated", "{{ externalCustomerId }}", once=Once.EVER
+    ),
+    notice(
+        "lago_invoice_payment_failed", Topic.BILLING_NOTES, "A payment failed", "{{ externalCustomerId }}",
+        once=Once.A_DAY,
+    ),
+    notice(
+        "lago_wallet_transaction_payment_failure", Topic.BILLING_NOTES, "A wallet could not be filled",
+        "{{ externalCustomerId }}", once=Once.A_DAY,
+    ),
+    notice(
+        "lago_subscription_started", Topic.BILLING_NOTES, "Subscription started", "{{ sourceId }}", once=Once.A_DAY
+    ),
+    notice(
+        "lago_subscription_terminated", Topic.BILLING_NOTES, "Subscription ended", "{{ sourceId }}", once=Once.A_DAY
+    ),
+    notice(
+        "lago_email_backfilled", Topic.BILLING_NOTES, "An address was taken over from Lago", "{{ sourceId }}",
+        once=Once.A_DAY,
+    ),
+    notice(
+        "lago_email_drift", Topic.BILLING_NOTES, "An address is not the one in Lago",
+        "{{ sourceId }}: {{ detail | words }}.", once=Once.A_DAY,
+    ),
+    notice(
+        "lago_webhook_dispatch_disabled", Topic.SYSTEM, "Lago's webhooks are in trouble",
+        "They are kept and tried again ({{ detail }}).", mail=ALERT,
+    ),
+    notice("lago_webhook_recovered", Topic.SYSTEM, "Lago's webhooks are processed again", "Nothing waits.", mail=ALERT),
+    Rule(
+        "steve_down", ComponentDown, ADMIN, Topic.SYSTEM, ERROR,
+        "SteVe is away", "{{ error | words | capitalize }}. Nothing is lost; it is looked for all the time.",
+        when=lambda payload: payload["component"] == "steve",
+        source=SourceType.SYSTEM, source_id="component", mail=ALERT,
+    ),
+    Rule(
+        "steve_recovered", ComponentRecovered, ADMIN, Topic.SYSTEM, SUCCESS,
+        "SteVe is back", "What happened meanwhile is caught up.",
+        when=lambda payload: payload["component"] == "steve",
+        source=SourceType.SYSTEM, source_id="component", mail=ALERT,
+    ),
+    Rule(
+        "lago_down", ComponentDown, ADMIN, Topic.SYSTEM, ERROR,
+        "Lago is away", "{{ error | words | capitalize }}. Energy is kept and sent later.",
+        when=lambda payload: payload["component"] == "lago",
+        source=SourceType.SYSTEM, source_id="component", mail=ALERT,
+    ),
+    Rule(
+        "lago_recovered", ComponentRecovered, ADMIN, Topic.SYSTEM, SUCCESS,
+        "Lago is back", "What waited is sent.",
+        when=lambda payload: payload["component"] == "lago",
+        source=SourceType.SYSTEM, source_id="component", mail=ALERT,
+    ),
+    Rule(
+        "customer.account_provisioned", CustomerAccountProvisioned, ADMIN, Topic.BILLING_NOTES, INFO,
+        "New driver", "Customer {{ externalCustomerId }} has an account.",
+        source=SourceType.SUBSCRIPTION, source_id="externalCustomerId", once=Once.EVER,
+    ),
+    Rule(
+        "customer.account_blocked", CustomerAccountBlocked, ADMIN, Topic.ACCESS, WARN,
+        "No account for a customer", "The address of customer {{ externalCustomerId }} belongs to an operator.",
+        source=SourceType.SUBSCRIPTION, source_id="externalCustomerId", once=Once.A_DAY,
+    ),
+    Rule(
+        "sign_in.qr_guessing", QrSignInSuspicious, ADMIN, Topic.ACCESS, WARN,
+        "Somebody guesses card numbers", "{{ failures }} wrong ones; signing in with them rests for {{ minutes }} "
+        "minutes.",
+        source=SourceType.SYSTEM, mail=ALERT,
+    ),
+)  # fmt: skip
+"""What operators are told, all of them."""
+
+RULES = (*DRIVERS, *OPERATORS)
+
+_OTHER_NOTICE = Rule(
+    "operator.notice", OperatorNotice, ADMIN, Topic.SYSTEM, None,
+    "{{ kind }}", "{{ sourceType }} {{ sourceId }} {{ detail }}",
+)  # fmt: skip
+
+_BY_EVENT: dict[str, list[Rule]] = {}
+for _rule in RULES:
+    _BY_EVENT.setdefault(_rule.event.type, []).append(_rule)
+
+
+def rules_for(event_type: str, payload: Mapping[str, Any]) -> Iterator[Rule]:
+    """The rules that speak about an event."""
+    found = [rule for rule in _BY_EVENT.get(event_type, ()) if rule.when(payload)]
+    yield from found
+    if not found and event_type == OperatorNotice.type:
+        yield _OTHER_NOTICE
+
+
+def heard(event_type: str) -> bool:
+    """Whether any rule speaks about events of this type."""
+    return event_type in _BY_EVENT
