@@ -1,14 +1,12 @@
 """An installation to put under load: servers, a migrated database, the simulators as a process of their own."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import httpx
 from redis import Redis
-from sqlalchemy import text
 
 from billing_bridge.ledger.service import Ledger
 from billing_bridge.mirror.service import Mirror
@@ -29,6 +27,7 @@ from polaris_common.steve import SteveClient
 from sync_worker.runs.service import SyncRuns
 from sync_worker.tags.service import TagSync
 from sync_worker.transactions.service import TransactionSync
+from tests.support.sql import WithDatabase
 
 
 @dataclass(frozen=True)
@@ -68,12 +67,11 @@ class Workers:
         await self.runs.run_requested()
 
 
-@dataclass(frozen=True)
-class Installation:
+@dataclass
+class Installation(WithDatabase):
     """One installation: simulators that run, a database with our tables, and nothing in either."""
 
     platform: Platform
-    database: Database
     jobs: Jobs
     http: httpx.AsyncClient
 
@@ -86,16 +84,6 @@ class Installation:
     def steve_auth(self) -> httpx.BasicAuth:
         """The simulated SteVe's credentials."""
         return httpx.BasicAuth(STEVE_USER, self.platform.secrets.steve_password)
-
-    async def execute(self, statement: str, **values: Any) -> None:
-        """Run SQL."""
-        async with self.database.unit_of_work() as uow:
-            await uow.execute(text(statement), values)
-
-    async def rows(self, query: str, **values: Any) -> Sequence[Any]:
-        """The rows of a query."""
-        async with self.database.unit_of_work() as uow:
-            return (await uow.execute(text(query), values)).all()
 
     async def count(self, query: str) -> int:
         """The number that a query answers."""
@@ -159,4 +147,4 @@ async def installation(
         stack.push_async_callback(jobs.close)
         http = await stack.enter_async_context(httpx.AsyncClient(timeout=120, trust_env=False))
         await platform.wait_for_simulators()
-        yield Installation(platform, database, jobs, http)
+        yield Installation(database, platform, jobs, http)

@@ -111,6 +111,6 @@ class LostHints(Jobs):
         super().__init__(RedisSettings(redis_url="redis://nowhere.test"))
         self._lifeline = lifeline
 
-    async def _coalesced(self, queue: Queue, job: JobName) -> None:
+    async def _coalesced(self, queue: Queue, job: JobName, *, after_seconds: float = 0.0) -> None:
         self._lifeline.step()
         await asyncio.sleep(0)

@@ -98,10 +98,10 @@ class Site(WithDatabase):
         async with self.database.unit_of_work() as uow:
             await ScheduleRepository(uow).pin(tier, timedelta(hours=hours))
 
-    async def read(self, transaction: int, *readings: tuple[float, int]) -> None:
+    async def read(self, transaction: int, *readings: tuple[float, int], context: str = "") -> None:
         """Meter values arrive: (minutes after noon, Wh on the register)."""
         values = [
-            MeterValues(transaction, "CP-1", 1, NOON + timedelta(minutes=minutes), (Sample(str(wh)),))
+            MeterValues(transaction, "CP-1", 1, NOON + timedelta(minutes=minutes), (Sample(str(wh), context=context),))
             for minutes, wh in readings
         ]
         async with self.database.unit_of_work() as uow:

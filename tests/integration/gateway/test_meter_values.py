@@ -20,6 +20,7 @@ from polaris_common.charging.samples import MeterValues
 from polaris_common.db import Database
 from polaris_common.http.errors import ServiceUnavailable
 from polaris_common.jobs import Jobs, Queue
+from polaris_common.jobs.queue import STOP_LOOKS_AFTER_SECONDS
 from polaris_common.telemetry import CHANNEL
 
 
@@ -248,6 +249,23 @@ async def test_a_transaction_that_nobody_knows_makes_the_sync_worker_look(world:
         await asyncio.sleep(0.02)
 
     assert await redis.zcard(Queue.SYNC_WORKER) == 1
+
+
+async def test_the_last_samples_of_a_transaction_make_the_sync_worker_look_for_its_stop_several_times(
+    world: GatewayWorld,
+) -> None:
+    await world.session(await world.user(), 7)
+    redis = world.app.state.resources.jobs.redis
+    values = meter_values(7)
+    await world.hook("meter-values", values)
+    await world.hook("meter-values", {**values, "samples": [{**values["samples"][0], "context": "Transaction.End"}]})
+
+    for _ in range(100):
+        if await redis.zcard(Queue.SYNC_WORKER) == len(STOP_LOOKS_AFTER_SECONDS):
+            break
+        await asyncio.sleep(0.02)
+
+    assert await redis.zcard(Queue.SYNC_WORKER) == len(STOP_LOOKS_AFTER_SECONDS)
 
 
 async def test_a_lost_redis_loses_no_sample(world: GatewayWorld, monkeypatch: pytest.MonkeyPatch) -> None:

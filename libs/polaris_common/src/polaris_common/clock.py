@@ -26,4 +26,4 @@ class SystemClock:
 
 def to_wire(moment: datetime) -> str:
     """ISO 8601 in UTC with milliseconds and ``Z``, as every API of ours writes times."""
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"

@@ -112,6 +112,11 @@ class Settings(_Group):
     deploy_env: str = Field(default="production", validation_alias=AliasChoices("DEPLOY_ENV", "DENO_ENV"))
     alive_file: Path | None = None
     """Kept fresh by processes without HTTP, for health checks; see ``polaris_common.alive``."""
+    metrics_port: int | None = Field(default=None, ge=1, le=65_535)
+    """Where this process shows its figures to Prometheus; unset, nowhere."""
+    metrics_host: str = "0.0.0.0"  # noqa: S104 - in a container; a port that nobody set is not open
+    metrics_token: SecretStr | None = None
+    """The bearer token that a scrape must send; unset, the port alone decides who gets in."""
 
     @field_validator("debug_level")
     @classmethod

@@ -54,6 +54,7 @@ from polaris_common.identity.pairings import ScanTickets
 from polaris_common.jobs import Jobs
 from polaris_common.lago import LagoClient
 from polaris_common.lago.signatures import WebhookVerifier
+from polaris_common.observability.metrics import serve_metrics
 from polaris_common.process import every
 
 ROUTERS = [
@@ -138,6 +139,7 @@ async def _running(settings: GatewaySettings, clock: Clock) -> AsyncIterator[Res
     announcer.start()
     intake.start()
     housekeeping = asyncio.create_task(every(EVERY_SECONDS, lambda: clean_up(database), name="housekeeping"))
+    figures = asyncio.create_task(serve_metrics(settings))
     try:
         yield Resources(
             settings=settings,
@@ -157,7 +159,8 @@ async def _running(settings: GatewaySettings, clock: Clock) -> AsyncIterator[Res
         )
     finally:
         housekeeping.cancel()
-        await asyncio.gather(housekeeping, return_exceptions=True)
+        figures.cancel()
+        await asyncio.gather(housekeeping, figures, return_exceptions=True)
         await intake.stop()
         await announcer.stop()
         if lago is not None:

@@ -11,6 +11,7 @@ from redis.asyncio import Redis
 
 from notifier.mail.service import MailSender
 from notifier.mail.writing import Letterhead, MailWriter
+from notifier.metrics import count_streams
 from notifier.notifications.service import Projector
 from notifier.push.apns import Apns
 from notifier.push.service import PushSender
@@ -25,6 +26,8 @@ from polaris_common.email.worker import mail_transport
 from polaris_common.events.relay import EventRelay
 from polaris_common.http.surfaces import Surfaces
 from polaris_common.identity.audit import Audit
+from polaris_common.observability.figures import TELLING
+from polaris_common.observability.metrics import DatabaseFigures, serve_metrics
 from polaris_common.process import every
 
 NOTIFICATIONS_SECONDS = 0.5
@@ -67,6 +70,7 @@ class Notifier:
             OSError, SQLAlchemyError: the database cannot be reached or has no event log.
         """
         await self.hub.start()
+        count_streams(lambda: len(self.hub))
         heartbeat = Heartbeat(self.database, self.hub, seconds=self.settings.sse_heartbeat_seconds)
         relay = EventRelay(self.database, self._redis)
         projector = Projector(self.database, dashboard=self.settings.lago_dashboard_url)
@@ -80,6 +84,7 @@ class Notifier:
                 "pairings": self.scan_detect.watch.run(),
                 "old-pairings": every(CLEANUP_SECONDS, self.scan_detect.watch.forget_old, name="old-pairings"),
                 "notifications": every(NOTIFICATIONS_SECONDS, projector.run, name="notifications"),
+                "metrics": serve_metrics(self.settings, DatabaseFigures(self.database, TELLING)),
                 **self._mail_tasks(),
                 **self._push_tasks(),
             }.items()

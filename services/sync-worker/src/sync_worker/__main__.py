@@ -11,7 +11,9 @@ from polaris_common.events.relay import EventRelay
 from polaris_common.jobs import Jobs, JobWorker, Queue
 from polaris_common.jobs.queue import JobName
 from polaris_common.observability import configure_logging
+from polaris_common.observability.figures import CHARGING
 from polaris_common.observability.health import Component, heartbeat
+from polaris_common.observability.metrics import DatabaseFigures, serve_metrics
 from polaris_common.process import every, require_database, run, run_until_stopped
 from polaris_common.settings import load_or_exit
 from polaris_common.steve import SteveClient
@@ -86,6 +88,10 @@ async def serve(settings: SyncWorkerSettings) -> None:
         run_pulse = Pulse("run_if_due", runs.run_if_due, seconds=RUN_CHECK_SECONDS)
         poll_pulse = Pulse("live_poll", runs.live_poll, seconds=settings.sync_live_poll_seconds or None)
 
+        async def look_for_stops() -> None:
+            if await transactions.stop_expected():
+                await poll_pulse.ring()
+
         operations_pulse = Pulse("operations", operations.run_due, seconds=OPERATIONS_SECONDS)
 
         async def fetch_readings() -> None:
@@ -104,6 +110,7 @@ async def serve(settings: SyncWorkerSettings) -> None:
                 Queue.SYNC_WORKER,
                 [
                     (JobName.LIVE_POLL, poll_pulse.ring),
+                    (JobName.EXPECTED_STOPS, look_for_stops),
                     (JobName.SYNC_RUN, run_pulse.ring),
                     (JobName.OPERATIONS, operations_pulse.ring),
                 ],
@@ -117,6 +124,7 @@ async def serve(settings: SyncWorkerSettings) -> None:
             every(RESERVATIONS_SECONDS, upkeep.sweep, name="reservations"),
             every(TAG_SWEEP_SECONDS, sweep_tags, name="tag_sweep"),
             every(HEARTBEAT_SECONDS, beat, name="heartbeat"),
+            serve_metrics(settings, DatabaseFigures(database, CHARGING)),
         )
 
 

@@ -109,6 +109,39 @@ async def test_a_hook_signal_makes_a_worker_look_at_once_although_it_does_not_po
         assert await until(lambda: _is_known(site, transaction)) < TAKE_OVER_SECONDS
 
 
+async def test_a_stop_that_reaches_steve_after_its_last_samples_reached_us_is_found_without_any_poll(
+    site: Site, database_url: str, redis_url: str
+) -> None:
+    looks: list[str] = []
+
+    async def look(path: str) -> None:
+        looks.append(path)
+
+    async with (
+        served(site.requests) as steve,
+        workers(1, database_url=database_url, redis_url=redis_url, steve=steve, sync_live_poll_seconds="0"),
+    ):
+        await until(lambda: _completed(site, 1))
+        transaction = await site.start()
+        await site.jobs.live_poll()
+        await until(lambda: _is_known(site, transaction))
+
+        await site.read(transaction, (60, 4_000), context="Transaction.End")
+        site.requests.before = look
+        await site.jobs.expected_stops()
+        await until(lambda: _looked(looks))
+        site.stop(transaction, 4_200)
+        await until(lambda: _is_settled(site, transaction))
+
+
+async def _looked(looks: list[str]) -> bool:
+    return bool(looks)
+
+
+async def _is_settled(site: Site, transaction: int) -> bool:
+    return await site.state(transaction) == ("settled", None)
+
+
 async def test_a_worker_told_to_run_on_startup_does(site: Site, database_url: str, redis_url: str) -> None:
     await site.in_operation()
     async with (

@@ -9,6 +9,8 @@ from polaris_common.energy import EnergyError, parse_wh
 
 ENERGY_REGISTER = "Energy.Active.Import.Register"
 POWER = "Power.Active.Import"
+LAST = "Transaction.End"
+"""The context of a transaction's last samples (OCPP 1.6 §7.33)."""
 _MAX_W = 2_000_000
 
 
@@ -33,6 +35,11 @@ class MeterValues:
     connector_id: int
     sampled_at: datetime
     samples: tuple[Sample, ...]
+
+    @property
+    def is_last(self) -> bool:
+        """Whether the station says that the transaction ends with this; a hint, the end is SteVe's stop."""
+        return any(sample.context == LAST for sample in self.samples)
 
 
 def register_wh(sample: Sample) -> int | None:

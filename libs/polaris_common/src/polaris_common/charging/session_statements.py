@@ -69,6 +69,17 @@ FROM gone WHERE s.id = gone.id
 RETURNING gone.state AS was, {_PREFIXED}
 """)
 
+# The live meter shows what was heard lately; its newest reading says whether it was the last.
+STOP_EXPECTED = text("""
+SELECT EXISTS (
+    SELECT FROM live_meters AS m JOIN charging_sessions AS s USING (steve_transaction_id)
+    WHERE m.received_at > now() - CAST(:within AS interval) AND s.stopped_at IS NULL AND s.vanished_at IS NULL
+      AND EXISTS (SELECT FROM meter_readings AS r
+                  WHERE r.steve_transaction_id = m.steve_transaction_id AND r.sampled_at = m.sampled_at
+                    AND r.context = :last)
+)
+""")
+
 OPEN_SESSIONS = text(f"""
 SELECT {_PREFIXED}, s.created_at AS known_at, m.received_at AS last_reading_at,
     EXISTS (

@@ -9,6 +9,7 @@ from sqlalchemy import Select, func, select, text, update
 
 from polaris_common.charging import session_events
 from polaris_common.charging.mappings import TagMappingRepository
+from polaris_common.charging.samples import LAST
 from polaris_common.charging.session_changes import KNOWN_COLUMNS, Kept, KnownSession, Rules, changed_values, new_values
 from polaris_common.charging.session_statements import (
     FOLLOWED,
@@ -16,6 +17,7 @@ from polaris_common.charging.session_statements import (
     OPEN_SESSIONS,
     OWNERLESS_TAGS,
     SPANS,
+    STOP_EXPECTED,
     UPDATE,
     VANISH,
     as_arrays,
@@ -70,6 +72,10 @@ class ChargingSessionRepository(Repository[ChargingSession]):
         """
         rows = await self.uow.execute(FOLLOWED, {"closed_manually": closed_manually})
         return set(rows.scalars())
+
+    async def stop_expected(self, within: timedelta) -> bool:
+        """Whether a session's last samples have arrived lately, but its stop has not."""
+        return bool((await self.uow.execute(STOP_EXPECTED, {"within": within, "last": LAST})).scalar_one())
 
     async def highest_transaction_id(self) -> int:
         """The highest SteVe id we know; 0 when we know none."""

@@ -1,5 +1,6 @@
 """Telling "the database is away" from "the database refuses this"."""
 
+import asyncpg
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
@@ -11,9 +12,9 @@ def is_outage(error: BaseException) -> bool:
     """Whether ``error`` says that the database cannot be reached or cannot work now; trying later helps."""
     if isinstance(error, OSError | PoolTimeout):
         return True
-    if not isinstance(error, DBAPIError):
-        return False
-    state = getattr(error.orig, "sqlstate", None)
-    if state:
-        return state[:2] not in _BLAMES_THE_STATEMENT
-    return error.connection_invalidated
+    if isinstance(error, DBAPIError):
+        state = getattr(error.orig, "sqlstate", None)
+        return state[:2] not in _BLAMES_THE_STATEMENT if state else error.connection_invalidated
+    if isinstance(error, asyncpg.PostgresError):  # from COPY, which SQLAlchemy does not know
+        return (error.sqlstate or "")[:2] not in _BLAMES_THE_STATEMENT
+    return isinstance(error, asyncpg.InterfaceError) and not isinstance(error, ValueError)

@@ -1,9 +1,9 @@
 """One business transaction."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-from sqlalchemy import Executable
+from sqlalchemy import Executable, text
 from sqlalchemy.engine import CursorResult, Result
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -43,6 +43,25 @@ class UnitOfWork:
         """Run one writing statement and say how many rows it touched."""
         result = await self.session.execute(statement, values)
         return result.rowcount if isinstance(result, CursorResult) else 0
+
+    async def copy(self, table: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+        """COPY rows into ``table`` in this transaction: PostgreSQL's fastest way in, past no constraint or trigger.
+
+        Raises:
+            asyncpg.PostgresError, asyncpg.InterfaceError: PostgreSQL refuses a row or is gone.
+        """
+        connection = await self.session.connection()
+        raw = (await connection.get_raw_connection()).driver_connection
+        if raw is None:
+            raise RuntimeError("there is no connection to the database")
+        if not raw.is_in_transaction():
+            await self.session.execute(text("SELECT 1"))  # SQLAlchemy begins with the first statement
+        try:
+            await raw.copy_records_to_table(table, columns=columns, records=rows)
+        except Exception:
+            if raw.is_closed():
+                await connection.invalidate()  # SQLAlchemy has not seen it go
+            raise
 
     async def commit(self) -> None:
         """Make everything durable, then run the hints."""

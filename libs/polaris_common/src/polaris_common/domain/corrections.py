@@ -42,6 +42,8 @@ def corrections(slices: Sequence[Layered], begin_wh: int, end_wh: int) -> list[C
 
     Energy that no slice covers yet is not looked at: that is for new slices.
     """
+    if not slices:
+        return []
     edges = sorted({begin_wh, end_wh, *(edge for each in slices for edge in (each.from_wh, each.to_wh))})
     found: list[Correction] = []
     for low, high in pairwise(edges):

@@ -60,7 +60,9 @@ class SubscriptionValue:
         period, end, told = self.period_started_at, self.period_ending_at, self.mirrored_at
         if end is not None and end < now and (told is None or told <= end):
             period = end
-        return max((moment for moment in (self.started_at, period) if moment is not None), default=None)
+        if period is None or self.started_at is None:
+            return period or self.started_at
+        return max(period, self.started_at)
 
 
 @dataclass(frozen=True)
@@ -121,9 +123,8 @@ def decide(
     if not paying:
         unknown = any(each.charges_energy is None for each in active)
         return Held(HoldReason.LAGO_NOT_MIRRORED) if unknown else Never(NeverReason.FLAT_RATE)
-    chosen = min(paying, key=lambda each: (_is_late(each, usage_at, now), each.external_id))
-    late = _is_late(chosen, usage_at, now)
-    return Pays(chosen.external_id, now if late else usage_at, late)
+    late, chosen = min((_is_late(each, usage_at, now), each.external_id) for each in paying)
+    return Pays(chosen, now if late else usage_at, late)
 
 
 def _flat_rate_at(moment: datetime, owner: MappingValue, subscriptions: Sequence[SubscriptionValue]) -> bool:

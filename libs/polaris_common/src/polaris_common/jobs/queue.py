@@ -20,6 +20,8 @@ log = structlog.get_logger(__name__)
 
 COALESCE_SECONDS = 0.25
 POLL_SECONDS = 0.1
+STOP_LOOKS_AFTER_SECONDS = (0.0, 0.5, 1.0, 2.0, 4.0)
+"""When a stop that is about to come is looked for: its last samples may arrive at ours before it arrives at SteVe."""
 
 
 class Queue(StrEnum):
@@ -34,6 +36,7 @@ class JobName(StrEnum):
     """Every job there is."""
 
     LIVE_POLL = "live_poll"
+    EXPECTED_STOPS = "expected_stops"
     SYNC_RUN = "sync_run"
     OPERATIONS = "operations"
     BILL_DUE = "bill_due"
@@ -53,6 +56,11 @@ class Jobs:
     async def live_poll(self) -> None:
         """SteVe's open transactions may have changed."""
         await self._coalesced(Queue.SYNC_WORKER, JobName.LIVE_POLL)
+
+    async def expected_stops(self) -> None:
+        """A transaction is about to end: SteVe is to be asked for its stop, now and some more times."""
+        for seconds in STOP_LOOKS_AFTER_SECONDS:
+            await self._coalesced(Queue.SYNC_WORKER, JobName.EXPECTED_STOPS, after_seconds=seconds)
 
     async def sync_run(self) -> None:
         """Somebody has requested a sync run."""
@@ -74,8 +82,8 @@ class Jobs:
         """Close the connections."""
         await self.redis.aclose()
 
-    async def _coalesced(self, queue: Queue, job: JobName) -> None:
-        bucket = ceil(datetime.now(UTC).timestamp() / COALESCE_SECONDS)
+    async def _coalesced(self, queue: Queue, job: JobName, *, after_seconds: float = 0.0) -> None:
+        bucket = ceil((datetime.now(UTC).timestamp() + after_seconds) / COALESCE_SECONDS)
         run_at = datetime.fromtimestamp(bucket * COALESCE_SECONDS, UTC)
         try:
             await self.redis.enqueue_job(job, _job_id=f"{job}:{bucket}", _queue_name=queue, _defer_until=run_at)

@@ -2,7 +2,6 @@
 
 import json
 from datetime import datetime
-from decimal import Decimal
 
 from billing_bridge.ledger.session_books import DueSession
 from polaris_common.clock import to_wire
@@ -10,6 +9,8 @@ from polaris_common.domain.payer import Pays
 from polaris_common.domain.slicing import Cut
 from polaris_common.energy import kwh_text
 from polaris_common.ids import lago_transaction_id
+
+_encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 
 
 def event_text(session: DueSession, cut: Cut, pays: Pays, *, index: int, layer: int, metric_code: str) -> str:
@@ -19,7 +20,7 @@ def event_text(session: DueSession, cut: Cut, pays: Pays, *, index: int, layer: 
     """
     energy = cut.to_wh - cut.from_wh
     kwh = kwh_text(-energy if layer % 2 else energy)
-    event = {
+    event: dict[str, object] = {
         "transaction_id": lago_transaction_id(session.steve_transaction_id, cut.from_wh, cut.to_wh, layer),
         "external_subscription_id": pays.subscription_external_id,
         "code": metric_code,
@@ -40,10 +41,10 @@ def event_text(session: DueSession, cut: Cut, pays: Pays, *, index: int, layer: 
             **({"correction": str(layer)} if layer else {}),
         },
     }
-    return json.dumps(event, separators=(",", ":"), ensure_ascii=False)
+    return _encode(event)
 
 
 def unix_text(moment: datetime) -> str:
     """Unix seconds with three decimals, as text: what both of Lago's stores keep exactly."""
-    microseconds = Decimal(round(moment.timestamp() * 1_000)) / 1_000
-    return f"{microseconds:.3f}"
+    seconds, milliseconds = divmod(round(moment.timestamp() * 1_000), 1_000)
+    return f"{seconds}.{milliseconds:03d}"

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 from sqlalchemy import select, text
 
@@ -41,22 +42,33 @@ SELECT external_id, timezone FROM lago_customers
 WHERE external_id = ANY(CAST(:customers AS text[])) AND deleted_at IS NULL
 """)
 
-# In the order in which they were cut; the ids keep it. Two statements: PostgreSQL does not know how long an array
-# parameter is and would join the new slices with their texts row by row.
-_APPEND_SLICES = text("""
-INSERT INTO energy_slices (session_id, slice_index, layer, from_wh, to_wh, started_at, ended_at, final,
-    subscription_external_id, late)
-SELECT * FROM unnest(
-    CAST(:sessions AS bigint[]), CAST(:indexes AS int[]), CAST(:layers AS int[]), CAST(:from_whs AS bigint[]),
-    CAST(:to_whs AS bigint[]), CAST(:starts AS timestamptz[]), CAST(:ends AS timestamptz[]),
-    CAST(:finals AS boolean[]), CAST(:subscriptions AS text[]), CAST(:lates AS boolean[]))
-RETURNING id, session_id, slice_index
+_RESERVE_IDS = text("""
+SELECT nextval(pg_get_serial_sequence('energy_slices', 'id')) FROM generate_series(1, CAST(:count AS int))
 """)
 
-_APPEND_EVENTS = text("""
-INSERT INTO lago_events (slice_id, transaction_id, body)
-SELECT * FROM unnest(CAST(:slices AS bigint[]), CAST(:transactions AS text[]), CAST(:bodies AS text[]))
-""")
+_SLICE_COLUMNS = (
+    "id",
+    "session_id",
+    "slice_index",
+    "layer",
+    "from_wh",
+    "to_wh",
+    "started_at",
+    "ended_at",
+    "final",
+    "subscription_external_id",
+    "late",
+)
+_EVENT_COLUMNS = ("slice_id", "transaction_id", "body")
+_DECISION_COLUMNS = (
+    "session_id",
+    "status",
+    "reason",
+    "tag_mapping_id",
+    "subscription_external_id",
+    "billed_wh",
+    "slice_count",
+)
 
 _RECORD = text("""
 INSERT INTO session_billing (session_id, status, reason, tag_mapping_id, subscription_external_id, billed_wh,
@@ -93,8 +105,7 @@ class Decided:
     slice_count: int = 0
 
 
-@dataclass(frozen=True)
-class NewDecision:
+class NewDecision(NamedTuple):
     """What is decided about a session now."""
 
     session: DueSession
@@ -105,12 +116,11 @@ class NewDecision:
     slice_count: int
 
 
-@dataclass(frozen=True)
-class NewSlice:
+class NewSlice(NamedTuple):
     """One slice to be written, with its event."""
 
     session_id: int
-    index: int
+    slice_index: int
     layer: int
     cut: Cut
     subscription: str
@@ -187,46 +197,51 @@ class LedgerRepository:
         return await self._uow.session.scalar(query) is not None
 
     async def append(self, slices: Sequence[NewSlice]) -> None:
-        """Write slices and their events."""
+        """Write slices and their events, in the order in which they were cut; the ids keep it."""
         if not slices:
             return
-        rows = await self._uow.execute(
-            _APPEND_SLICES,
-            {
-                "sessions": [new.session_id for new in slices],
-                "indexes": [new.index for new in slices],
-                "layers": [new.layer for new in slices],
-                "from_whs": [new.cut.from_wh for new in slices],
-                "to_whs": [new.cut.to_wh for new in slices],
-                "starts": [new.cut.started_at for new in slices],
-                "ends": [new.cut.ended_at for new in slices],
-                "finals": [new.cut.final for new in slices],
-                "subscriptions": [new.subscription for new in slices],
-                "lates": [new.late for new in slices],
-            },
-        )
-        ids = {(row.session_id, row.slice_index): row.id for row in rows}
-        await self._uow.execute(
-            _APPEND_EVENTS,
-            {
-                "slices": [ids[new.session_id, new.index] for new in slices],
-                "transactions": [new.transaction_id for new in slices],
-                "bodies": [new.event for new in slices],
-            },
-        )
+        ids = (await self._uow.execute(_RESERVE_IDS, {"count": len(slices)})).scalars().all()
+        numbered = list(zip(ids, slices, strict=True))
+        await self._uow.copy("energy_slices", _SLICE_COLUMNS, [_slice_row(number, new) for number, new in numbered])
+        events = [(number, new.transaction_id, new.event) for number, new in numbered]
+        await self._uow.copy("lago_events", _EVENT_COLUMNS, events)
 
     async def record(self, decisions: Sequence[NewDecision]) -> None:
         """Store what was decided about each session, replacing what was decided before."""
-        if decisions:
-            await self._uow.execute(
-                _RECORD,
-                {
-                    "sessions": [new.session.id for new in decisions],
-                    "statuses": [new.status.value for new in decisions],
-                    "reasons": [new.reason for new in decisions],
-                    "mappings": [new.session.tag_mapping_id for new in decisions],
-                    "subscriptions": [new.subscription for new in decisions],
-                    "billed": [new.billed_wh for new in decisions],
-                    "counts": [new.slice_count for new in decisions],
-                },
-            )
+        first = [_decision_row(new) for new in decisions if new.session.is_new]
+        again = [_decision_row(new) for new in decisions if not new.session.is_new]
+        if first:
+            await self._uow.copy("session_billing", _DECISION_COLUMNS, first)
+        if again:
+            names = ("sessions", "statuses", "reasons", "mappings", "subscriptions", "billed", "counts")
+            await self._uow.execute(_RECORD, dict(zip(names, map(list, zip(*again, strict=True)), strict=True)))
+
+
+def _slice_row(number: int, new: NewSlice) -> tuple[object, ...]:
+    cut = new.cut
+    return (
+        number,
+        new.session_id,
+        new.slice_index,
+        new.layer,
+        cut.from_wh,
+        cut.to_wh,
+        cut.started_at,
+        cut.ended_at,
+        cut.final,
+        new.subscription,
+        new.late,
+    )
+
+
+def _decision_row(new: NewDecision) -> tuple[object, ...]:
+    session = new.session
+    return (
+        session.id,
+        new.status.value,
+        new.reason,
+        session.tag_mapping_id,
+        new.subscription,
+        new.billed_wh,
+        new.slice_count,
+    )

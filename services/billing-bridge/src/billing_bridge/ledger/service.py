@@ -1,7 +1,8 @@
 """Cutting energy slices: readings and stop values become ledger rows and Lago events, in one transaction."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -10,6 +11,7 @@ import structlog
 from billing_bridge.ledger.event_text import event_text
 from billing_bridge.ledger.repository import Decided, LedgerRepository, NewDecision, NewSlice
 from billing_bridge.ledger.session_books import Addition, DueSession, SessionBooks
+from billing_bridge.metrics import DECISIONS, LEDGER_BATCH_SECONDS, SLICES
 from polaris_common.charging.mappings import TagMappingRepository
 from polaris_common.charging.meters import MeterRepository, Reading
 from polaris_common.charging.sessions import ChargingSessionRepository
@@ -31,6 +33,9 @@ BATCH = 1_000
 
 LANES = 2
 """Batches at once: one is being decided while PostgreSQL writes another."""
+
+ROUND = 10 * BATCH
+"""Sessions that are looked up at a time."""
 
 HELD_AGAIN_AFTER_SECONDS = 60.0
 
@@ -101,20 +106,25 @@ class Ledger:
         async with self._database.unit_of_work() as uow:
             ledger = LedgerRepository(uow)
             if held_before is None:
-                ids = await ledger.due_ids(LANES * BATCH)
+                ids = await ledger.due_ids(ROUND)
             else:
-                ids = await ledger.held_ids(before=held_before, limit=LANES * BATCH)
-        batches = [ids[begin : begin + BATCH] for begin in range(0, len(ids), BATCH)]
-        counts = await asyncio.gather(*(self._bill(batch) for batch in batches), return_exceptions=True)
+                ids = await ledger.held_ids(before=held_before, limit=ROUND)
+        batches = iter([ids[begin : begin + BATCH] for begin in range(0, len(ids), BATCH)])
+        counts = await asyncio.gather(*(self._lane(batches) for _ in range(LANES)), return_exceptions=True)
         for count in counts:
             if isinstance(count, BaseException):
                 raise count
         return sum(count for count in counts if isinstance(count, int))
 
+    async def _lane(self, batches: Iterator[Sequence[int]]) -> int:
+        """Decide batch after batch, as long as some are left that no other lane has taken."""
+        return sum([await self._bill(batch) for batch in batches])
+
     async def _bill(self, ids: Sequence[int]) -> int:
         """Decide these sessions, all or nothing; but one that cannot be decided or written costs only itself."""
         try:
-            return await self._bill_together(ids)
+            with LEDGER_BATCH_SECONDS.time():
+                return await self._bill_together(ids)
         except Exception as error:
             if is_outage(error):
                 raise
@@ -141,6 +151,9 @@ class Ledger:
             await meters.mark_billed(revisions)
             if outcome.slices:
                 uow.after_commit(self._jobs.send_events)
+        SLICES.inc(len(outcome.slices))
+        for status, count in Counter(new.status.value for new in outcome.decisions).items():
+            DECISIONS.labels(status).inc(count)
         log.debug("billed_batch", sessions=len(sessions), slices=len(outcome.slices))
         return len(sessions)
 
@@ -188,7 +201,7 @@ class Ledger:
         piece, layer = new.cut, new.layer
         return NewSlice(
             session_id=session.id,
-            index=index,
+            slice_index=index,
             layer=layer,
             cut=piece,
             subscription=new.pays.subscription_external_id,
@@ -198,7 +211,7 @@ class Ledger:
         )
 
     async def _known(self, uow: UnitOfWork, sessions: Sequence[DueSession]) -> _Known:
-        ledger, ids = LedgerRepository(uow), [session.id for session in sessions]
+        ledger, known = LedgerRepository(uow), [session.id for session in sessions if not session.is_new]
         mappings = TagMappingRepository(uow)
         attributed = await mappings.by_ids(
             {each.tag_mapping_id for each in sessions if each.tag_mapping_id is not None}
@@ -206,12 +219,12 @@ class Ledger:
         owners = await mappings.owners({each.id_tag for each in sessions if each.tag_mapping_id is None})
         payers = [*attributed.values(), *(owner for owner in owners.values() if owner is not None)]
         customers = {owner.lago_customer_external_id for owner in payers if owner.lago_customer_external_id}
-        slices = await ledger.slices(ids)
+        slices = await ledger.slices(known) if known else {}
         named = {owner.lago_subscription_external_id for owner in payers if owner.lago_subscription_external_id}
         named |= {each.subscription_external_id for cut in slices.values() for each in cut}
         subscriptions = await ledger.subscriptions(customers, named, metric_code=self._metric_code)
         return _Known(
-            decided=await ledger.decided(ids),
+            decided=await ledger.decided(known) if known else {},
             slices=slices,
             readings=await MeterRepository(uow).registers([session.steve_transaction_id for session in sessions]),
             owners=owners,

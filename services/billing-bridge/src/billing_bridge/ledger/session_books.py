@@ -29,6 +29,12 @@ class DueSession(NamedTuple):
     stop_wh: int | None
     tag_mapping_id: int | None
     revision: int
+    billed_revision: int
+
+    @property
+    def is_new(self) -> bool:
+        """Whether billing has never looked at it: then nothing is decided about it, and no slice is cut."""
+        return self.billed_revision == 0
 
 
 @dataclass(frozen=True)
@@ -94,13 +100,16 @@ class SessionBooks:
 
     def _begin(self, start_wh: int) -> Point:
         """The high-water mark of what was ever sliced, or the session's start."""
+        if not self.slices:
+            return Point(self.session.started_at, start_wh)
         highest = max((each for each in self.slices if each.layer == 0), key=lambda each: each.to_wh, default=None)
         if highest is None:
             return Point(self.session.started_at, start_wh)
         return Point(highest.ended_at, highest.to_wh)
 
     def _boundaries(self, begin: Point, readings: Sequence[Point], stop: Point | None) -> list[datetime]:
-        end = max((point.at for point in (*readings, *filter(None, [stop]))), default=begin.at)
+        points = readings if stop is None else [*readings, stop]
+        end = max([begin.at, *(point.at for point in points)])
         starts = [each.started_at for each in self.subscriptions if each.started_at is not None]
         return [*midnights(begin.at, end, self.zone), *(each for each in starts if begin.at < each < end)]
 

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import structlog
 
+from billing_bridge.metrics import BATCH_SECONDS, BATCHES, EVENTS
 from billing_bridge.sender.repository import LEASE_SECONDS, Claimed, LagoEventRepository
 from polaris_common.clock import Clock, to_wire
 from polaris_common.db import Database, UnitOfWork
@@ -73,6 +74,12 @@ class _Delivery:
     def asked(self) -> bool:
         """Whether Lago was sent anything."""
         return bool(self.delivered or self.refused or self.unknown)
+
+    def count(self) -> None:
+        """Add it to the process's figures."""
+        EVENTS.labels("delivered").inc(len(self.delivered))
+        EVENTS.labels("quarantined").inc(len(self.refused))
+        EVENTS.labels("postponed").inc(len(self.unknown))
 
 
 class SendingGate(Protocol):
@@ -146,13 +153,17 @@ class Sender:
         if not batch:
             return
         try:
-            await self._lago.send_events([event.body for event in batch])
+            with BATCH_SECONDS.time():
+                await self._lago.send_events([event.body for event in batch])
         except LagoUnavailable as away:
+            BATCHES.labels("unavailable").inc()
             delivery.unknown += batch
             delivery.error, delivery.retry_after = f"lago_unavailable: {away}", away.retry_after
         except LagoRefused as refusal:
+            BATCHES.labels("refused").inc()
             await self._sort_out(batch, refusal, delivery)
         else:
+            BATCHES.labels("accepted").inc()
             delivery.delivered += batch
 
     async def _sort_out(self, batch: Sequence[Claimed], refusal: LagoRefused, delivery: _Delivery) -> None:
@@ -191,6 +202,7 @@ class Sender:
                 await self._postpone(events, delivery)
             if delivery.unsent:
                 await events.give_back([event.id for event in delivery.unsent])
+            delivery.count()
             if delivery.asked:
                 await report(uow, Component.LAGO, error=delivery.health if delivery.unknown else None)
 

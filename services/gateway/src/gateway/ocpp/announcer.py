@@ -35,7 +35,7 @@ class Announcer:
         self._alive: set[str] = set()
         self._promoted: dict[str, float] = {}
         self._telemetry: dict[int, MeterTelemetry] = {}
-        self._live_poll = self._bill_due = False
+        self._live_poll = self._bill_due = self._stops = False
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -63,8 +63,8 @@ class Announcer:
             self._alive.add(charge_box_id)
             self._wake.set()
 
-    def stored(self, telemetry: Iterable[MeterTelemetry], *, unknown_transaction: bool) -> None:
-        """Samples are durable: show them, and let billing look."""
+    def stored(self, telemetry: Iterable[MeterTelemetry], *, unknown_transaction: bool, ending: bool = False) -> None:
+        """Samples are durable: show them, and let billing look; ``ending``: some are a transaction's last."""
         for item in telemetry:
             waiting = self._telemetry.get(item.transaction_id)
             if waiting is None or waiting.meter_timestamp <= item.meter_timestamp:
@@ -72,6 +72,7 @@ class Announcer:
             self.heard_from(item.charge_box_id)
         self._bill_due = True
         self._live_poll = self._live_poll or unknown_transaction
+        self._stops = self._stops or ending
         self._wake.set()
 
     async def _run(self) -> None:
@@ -100,10 +101,13 @@ class Announcer:
         telemetry, self._telemetry = list(self._telemetry.values()), {}
         live_poll, self._live_poll = self._live_poll, False
         bill_due, self._bill_due = self._bill_due, False
+        stops, self._stops = self._stops, False
         try:
             async with asyncio.timeout(SEND_TIMEOUT_SECONDS):
                 if live_poll:
                     await self._jobs.live_poll()
+                if stops:
+                    await self._jobs.expected_stops()
                 if bill_due:
                     await self._jobs.bill_due()
                 await publish(self._jobs.redis, telemetry)

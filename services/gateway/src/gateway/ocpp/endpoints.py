@@ -10,6 +10,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from gateway.dependencies import resources
+from gateway.ocpp.metrics import TAPS, measured
 from gateway.ocpp.schemas import parse_meter_values, parse_tap
 from gateway.ocpp.signatures import signed_body
 from polaris_common.http.callers import Caller, admits
@@ -25,8 +26,10 @@ async def pre_authorize(request: Request) -> Response:
     400 ``invalid_json`` or ``invalid_body``; 401 ``unauthorized``; 413 ``body_too_large``.
     """
     process = resources(request)
-    tap = parse_tap(await signed_body(request, process.hook_keys.pre_authorize))
-    override = await process.taps.decide(tap)
+    with measured("pre_authorize"):
+        tap = parse_tap(await signed_body(request, process.hook_keys.pre_authorize))
+        override = await process.taps.decide(tap)
+    TAPS.labels("blocked" if override is not None else "left_to_steve").inc()
     process.announcer.heard_from(tap.charge_box_id)
     if tap.is_start:
         process.announcer.transactions_changed()
@@ -42,8 +45,9 @@ async def meter_values(request: Request) -> Response:
     ``unauthorized``; 413 ``body_too_large``; 503 ``unavailable`` when they are not stored.
     """
     process = resources(request)
-    values = parse_meter_values(await signed_body(request, process.hook_keys.meter_values))
-    await process.intake.add(values)
+    with measured("meter_values"):
+        values = parse_meter_values(await signed_body(request, process.hook_keys.meter_values))
+        await process.intake.add(values)
     return Response(_STORED, media_type="application/json")
 
 

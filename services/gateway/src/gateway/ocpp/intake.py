@@ -137,4 +137,5 @@ class MeterIntake:
         self._announcer.stored(
             [telemetry_of(values, known.get(number)) for number, values in latest.items()],
             unknown_transaction=any(number not in known for number in latest),
+            ending=any(values.is_last for values in ordered),
         )

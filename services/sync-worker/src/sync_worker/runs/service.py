@@ -4,6 +4,7 @@ The locks are separate so that a long tag segment delays neither live polls nor 
 """
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
@@ -17,6 +18,7 @@ from polaris_common.domain.cadence import CadencePolicy, Standing, next_run
 from polaris_common.observability.health import Component, report
 from polaris_common.steve import SteveClient
 from sync_worker.cadence.service import Cadence
+from sync_worker.metrics import LIVE_POLL_SECONDS, RUN_SECONDS, TRANSACTIONS
 from sync_worker.runs.problems import STEVE_ERRORS, code_of
 from sync_worker.runs.segments import RunSegments
 from sync_worker.tags.service import TagPolicy, TagSync
@@ -54,7 +56,8 @@ class SyncRuns:
             if not lock.held:
                 return False
             try:
-                looked = await self._transactions.poll()
+                with LIVE_POLL_SECONDS.time():
+                    looked = await self._transactions.poll()
             except STEVE_ERRORS as error:
                 await self._report_steve(error)
                 return True
@@ -92,6 +95,7 @@ class SyncRuns:
         async with self._database.unit_of_work() as uow:
             schedule, history = await _look(uow)
         error: str | None = "internal"
+        began = time.monotonic()
         try:
             async with self._transactions_lock():
                 problem = await self._segments.probe(run_id)
@@ -113,6 +117,7 @@ class SyncRuns:
             error = "worker_stopped"
             raise
         finally:
+            RUN_SECONDS.labels("completed" if error is None else "failed").observe(time.monotonic() - began)
             await self._finish(run_id, error)
 
     async def _something_to_do(self) -> bool:
@@ -161,6 +166,9 @@ class SyncRuns:
                 run_id, seen=counts.seen, new=counts.new, changed=counts.changed, error=error
             )
             await report(uow, Component.SYNC, error=None if error is None else "last_run_failed")
+        TRANSACTIONS.labels("new").inc(counts.new)
+        TRANSACTIONS.labels("changed").inc(counts.changed)
+        TRANSACTIONS.labels("failed").inc(counts.failed)
         log.info("sync_run", run=run_id, seen=counts.seen, new=counts.new, changed=counts.changed, error=error)
 
     @asynccontextmanager

@@ -23,6 +23,8 @@ log = structlog.get_logger(__name__)
 
 CHUNK = 1_000
 TAGS_AT_ONCE = 1_000
+STOP_EXPECTED_FOR = timedelta(seconds=30)
+"""After its last samples; a stop that is later still is found by the regular poll."""
 
 
 @dataclass
@@ -81,6 +83,11 @@ class TransactionSync:
             await self.find_zombies()
         await self.attach_owners()
         return looked
+
+    async def stop_expected(self) -> bool:
+        """Whether a station has said that a transaction ends, and SteVe has not shown its stop yet."""
+        async with self.database.glance() as uow:
+            return await ChargingSessionRepository(uow).stop_expected(STOP_EXPECTED_FOR)
 
     async def look(self, *, closed_manually: timedelta) -> Looked:
         """Read the open transactions, those that may have changed by id, and ids that we do not know.
