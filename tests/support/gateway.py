@@ -9,11 +9,13 @@ from typing import Any
 from uuid import UUID
 
 import httpx
+import pytest
 from fastapi import FastAPI
 from sqlalchemy import insert, select
 
 from gateway.settings import GatewaySettings
 from polaris_common.db import Database
+from polaris_common.http.limits import Turns
 from polaris_common.identity.passwords import hash_password
 from polaris_common.ids import new_public_id
 from polaris_common.models import Account, AuthAudit, ChargingSession, Role, User
@@ -57,6 +59,14 @@ class GatewayWorld:
     """A browser on the customer surface."""
     steve: httpx.AsyncClient
     """SteVe, calling by an internal name."""
+
+    def never_limit(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Let everybody call as often as they like."""
+
+        async def spend(*_: object) -> Turns:
+            return Turns(1, 1, 0.0)
+
+        monkeypatch.setattr(self.app.state.resources.limits, "spend", spend)
 
     async def user(
         self,

@@ -106,10 +106,7 @@ EVERYBODY = ("nobody", "driver", "operator", "superadmin", "device")
 async def people(world: GatewayWorld, monkeypatch: pytest.MonkeyPatch) -> People:
     """Everybody, as often as they like."""
 
-    async def spend(*_: object) -> None:
-        return None
-
-    monkeypatch.setattr(world.app.state.resources.limits, "spend", spend)
+    world.never_limit(monkeypatch)
     roles = {"driver": Role.CUSTOMER, "operator": Role.ADMIN, "superadmin": Role.ADMIN}
     ids = {who: await world.user(role, email=f"{who}@example.org", password=False) for who, role in roles.items()}
     async with world.database.unit_of_work() as uow:

@@ -197,10 +197,7 @@ async def _try(client: httpx.AsyncClient, chance: random.Random, routes: list[An
 async def test_ten_thousand_random_requests_cause_no_error_of_ours(world: GatewayWorld, monkeypatch: Any) -> None:
     from gateway.app import ROUTERS
 
-    async def spend(*_: object) -> None:
-        return None
-
-    monkeypatch.setattr(world.app.state.resources.limits, "spend", spend)
+    world.never_limit(monkeypatch)
     monkeypatch.setattr(passwords, "_hasher", PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
     await _operator(world)
     await world.driver()

@@ -116,6 +116,51 @@ async def test_a_refused_call_says_when_to_come_back(world: GatewayWorld) -> Non
     assert (refusal.headers["x-ratelimit-limit"], refusal.headers["x-ratelimit-remaining"]) == ("120", "0")
 
 
+async def test_every_answer_tells_how_many_calls_are_left(world: GatewayWorld) -> None:
+    await world.driver()
+
+    answers = [await world.customer.get("/api/customer/sessions") for _ in range(30)]
+    answers += [await world.customer.get(f"/api/customer/sessions/{2**40}")]
+    stranger = await world.admin.get("/api/devices/me")
+
+    told = [each.headers for each in answers]
+    left = [int(each["x-ratelimit-remaining"]) for each in told]
+    assert (left[0], len(set(left)), left) == (119, 31, sorted(left, reverse=True))
+    assert left[-1] >= 119 - 2 * 30
+    assert {each["x-ratelimit-limit"] for each in told} == {"120"}
+    assert all(0 < int(each["x-ratelimit-reset"]) - time.time() <= 61 for each in told)
+    assert "retry-after" not in told[0]
+    assert (answers[-1].status_code, stranger.status_code) == (404, 401)
+    assert stranger.headers["x-ratelimit-limit"] == str(buckets.REFUSED.amount)
+
+
+async def test_calls_and_tries_at_a_credential_tell_the_tighter_limit(world: GatewayWorld) -> None:
+    await world.user()
+
+    answer = await world.sign_in(world.customer)
+
+    assert int(answer.headers["x-ratelimit-limit"]) in {buckets.SIGN_IN.amount, buckets.PUBLIC.amount}
+    assert int(answer.headers["x-ratelimit-remaining"]) < buckets.PUBLIC.amount
+
+
+async def test_two_gateways_tell_what_both_have_left(redis_url: str) -> None:
+    gateways = [RateLimits(redis_url), RateLimits(redis_url)]
+    bucket = Bucket("b", 10, guards_credentials=True)
+
+    left = [(await gateways[turn % 2].spend(bucket, "a")).remaining for turn in range(6)]
+
+    assert left == [9, 8, 7, 6, 5, 4]
+    for gateway in gateways:
+        await gateway.close()
+
+
+async def test_health_and_hooks_tell_of_no_limit(world: GatewayWorld) -> None:
+    answers = [await world.steve.get("/livez"), await world.hook("meter-values", meter_values())]
+
+    assert [answer.status_code for answer in answers] == [200, 200]
+    assert not any(name.startswith("x-ratelimit") for answer in answers for name in answer.headers)
+
+
 async def test_a_person_is_counted_wherever_they_call_from_and_another_is_not(world: GatewayWorld) -> None:
     await world.driver()
     for number in range(120):

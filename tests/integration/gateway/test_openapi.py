@@ -50,10 +50,7 @@ def made_up(request: pytest.FixtureRequest) -> list[Any]:
 async def test_every_operation_answers_as_its_document_says(
     world: GatewayWorld, made_up: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def spend(*_: object) -> None:
-        return None
-
-    monkeypatch.setattr(world.app.state.resources.limits, "spend", spend)
+    world.never_limit(monkeypatch)
     monkeypatch.setattr(passwords, "_hasher", PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
     await world.driver()
     await world.user(Role.ADMIN, email="op@example.org")

@@ -29,7 +29,7 @@ from polaris_common.domain.driver_capabilities import DriverCapability
 from polaris_common.http.callers import READING, Caller, admits
 from polaris_common.http.errors import Forbidden, NotFound, Unauthorized
 from polaris_common.http.idempotency import attempt_of, begin
-from polaris_common.http.limits import Bucket, RateLimits
+from polaris_common.http.limits import Bucket, RateLimits, note_turns
 from polaris_common.http.surfaces import Surface, surface_of
 from polaris_common.identity.audit import Audit, AuditEvent, Origin
 from polaris_common.identity.devices import DeviceRepository, ResolvedDevice, SecretVault, bearer_token, token_hash
@@ -141,7 +141,7 @@ async def admit(request: Request, process: Resources, who: str, *, reads: Bucket
         RateLimited: they called too often.
         Replay, StillRunning, KeyReused, KeyTooLong, AnswerNotKept: they sent this before.
     """
-    await process.limits.spend(reads if request.method in READING else writes, who)
+    note_turns(request.scope, await process.limits.spend(reads if request.method in READING else writes, who))
     await begin(request, process.database, who)
 
 
@@ -151,7 +151,7 @@ async def nobody(request: Request, process: Resources) -> Unauthorized:
     Raises:
         RateLimited: there were too many from this address.
     """
-    await process.limits.spend(REFUSED, caller_site(request))
+    note_turns(request.scope, await process.limits.spend(REFUSED, caller_site(request)))
     return Unauthorized()
 
 
@@ -167,7 +167,7 @@ async def anyone(request: Request, process: Process) -> None:
     Raises:
         RateLimited: their address calls too often.
     """
-    await process.limits.spend(PUBLIC, caller_site(request))
+    note_turns(request.scope, await process.limits.spend(PUBLIC, caller_site(request)))
 
 
 async def once(request: Request, process: Process) -> None:
@@ -307,7 +307,7 @@ async def resolved_device(request: Request, process: Process, origin: RequestOri
         async with process.database.unit_of_work() as uow:
             found = await DeviceRepository(uow).resolve(token)
     if found is None:
-        await process.limits.spend(REFUSED, caller_site(request))
+        note_turns(request.scope, await process.limits.spend(REFUSED, caller_site(request)))
         if token is not None:
             async with process.database.unit_of_work() as uow:
                 prefix = token_hash(token)[:8]

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from fastapi import Request
 
 from polaris_common.http.client_address import site_of
-from polaris_common.http.limits import Bucket, RateLimits
+from polaris_common.http.limits import Bucket, RateLimits, note_turns
 
 CUSTOMER_READS = Bucket("customer-reads", 120)
 CUSTOMER_WRITES = Bucket("customer-writes", 30)
@@ -57,6 +57,6 @@ def limit(bucket: Bucket) -> Callable[[Request], Awaitable[None]]:
 
     async def spend(request: Request) -> None:
         limits: RateLimits = request.app.state.resources.limits
-        await limits.spend(bucket, caller_site(request))
+        note_turns(request.scope, await limits.spend(bucket, caller_site(request)))
 
     return spend

@@ -9,6 +9,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from polaris_common.http.client_address import ClientAddressMiddleware, TrustedProxies
 from polaris_common.http.errors import LastResortMiddleware, install_error_handlers
+from polaris_common.http.limits import turns_of
 from polaris_common.http.request_id import RequestIdMiddleware
 
 SECURITY_HEADERS = [
@@ -59,7 +60,10 @@ def create_application(
 
 
 class SecurityHeadersMiddleware:
-    """Adds the security headers to every answer; a page's own ``Content-Security-Policy`` stands."""
+    """Adds the security headers to every answer, and how often its caller may still call.
+
+    A page's own ``Content-Security-Policy`` stands.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -73,7 +77,13 @@ class SecurityHeadersMiddleware:
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 given = {name for name, _ in message["headers"]}
-                message["headers"] = [*message["headers"], *(pair for pair in SECURITY_HEADERS if pair[0] not in given)]
+                wanted = [*SECURITY_HEADERS, *_turns(scope)]
+                message["headers"] = [*message["headers"], *(pair for pair in wanted if pair[0] not in given)]
             await send(message)
 
         await self._app(scope, receive, send_with_headers)
+
+
+def _turns(scope: Scope) -> list[tuple[bytes, bytes]]:
+    turns = turns_of(scope)
+    return [] if turns is None else [(name.encode(), value.encode()) for name, value in turns.headers.items()]

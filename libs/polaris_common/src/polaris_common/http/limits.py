@@ -18,6 +18,7 @@ from limits.aio.storage import MemoryStorage, RedisStorage
 from limits.aio.strategies import MovingWindowRateLimiter
 from limits.errors import StorageError
 from redis.asyncio import ConnectionPool
+from starlette.types import Scope
 
 from polaris_common.http.errors import ApiError, ServiceUnavailable
 
@@ -28,8 +29,28 @@ LOT_SECONDS = 1.0
 """How long turns that were taken at once stay good."""
 MAX_LOTS = 20_000
 """Callers whose turns one process remembers."""
+_STATE = "turns"
 
 log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Turns:
+    """How a caller stands after a turn was taken."""
+
+    limit: int
+    remaining: int
+    reset_at: float
+    """Unix time when the first of the used turns comes back."""
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """As every answer tells it."""
+        return {
+            "x-ratelimit-limit": str(self.limit),
+            "x-ratelimit-remaining": str(self.remaining),
+            "x-ratelimit-reset": str(math.ceil(self.reset_at)),
+        }
 
 
 class RateLimited(ApiError):
@@ -42,12 +63,7 @@ class RateLimited(ApiError):
         wait = max(1, math.floor(reset_at - now) + 1)
         super().__init__(
             f"Too many requests. Try again in {wait} s.",
-            headers={
-                "retry-after": str(wait),
-                "x-ratelimit-limit": str(limit),
-                "x-ratelimit-remaining": "0",
-                "x-ratelimit-reset": str(math.ceil(now + wait)),
-            },
+            headers={"retry-after": str(wait), **Turns(limit, 0, now + wait).headers},
         )
 
 
@@ -67,10 +83,19 @@ class _Lot:
     """What this process knows of one caller: turns in hand until ``good_until``, or that none is left."""
 
     left: int = 0
+    beyond: int = 0
+    """What Redis had left beside those in hand when they were taken."""
+    limit: int = 0
+    reset_at: float = 0.0
     taken: int = 0
     good_until: float = 0.0
     refused_until: float = 0.0
     """Unix time of the next free turn, when Redis said that there is none before."""
+
+    @property
+    def turns(self) -> Turns:
+        """How the caller stands."""
+        return Turns(self.limit, self.left + self.beyond, self.reset_at)
 
 
 class RateLimits:
@@ -90,8 +115,8 @@ class RateLimits:
         self._lots: OrderedDict[tuple[str, ...], _Lot] = OrderedDict()
         self._pause_until = 0.0
 
-    async def spend(self, bucket: Bucket, *key: str) -> None:
-        """Take one turn of ``bucket`` for whoever ``key`` names.
+    async def spend(self, bucket: Bucket, *key: str) -> Turns:
+        """Take one turn of ``bucket`` for whoever ``key`` names; how they stand then.
 
         Raises:
             RateLimited: none is left.
@@ -100,7 +125,7 @@ class RateLimits:
         lot = self._lot((bucket.name, *key))
         if lot.left > 0 and time.monotonic() < lot.good_until:
             lot.left -= 1
-            return
+            return lot.turns
         item = RateLimitItemPerSecond(max(1, round(bucket.amount * self._scale)), bucket.seconds)
         if lot.refused_until > time.time():
             raise RateLimited(limit=item.amount, reset_at=lot.refused_until)
@@ -108,6 +133,7 @@ class RateLimits:
             await self._spend_one(bucket, item, key, lot)
         else:
             await self._spend_lot(bucket, item, key, lot)
+        return lot.turns
 
     async def close(self) -> None:
         """Close the connections to Redis."""
@@ -150,8 +176,24 @@ async def _take(
     else:
         lot.refused_until = (await limiter.get_window_stats(item, *names)).reset_time
         raise RateLimited(limit=item.amount, reset_at=lot.refused_until)
+    stats = await limiter.get_window_stats(item, *names)
+    lot.limit, lot.beyond, lot.reset_at = item.amount, stats.remaining, stats.reset_time
     lot.left += taken - 1
     lot.taken, lot.good_until = taken, time.monotonic() + LOT_SECONDS
+
+
+def note_turns(scope: Scope, turns: Turns) -> None:
+    """Let the answer tell how its caller stands; of several limits the one with the fewest turns left."""
+    state = scope.setdefault("state", {})
+    known = state.get(_STATE)
+    if not isinstance(known, Turns) or turns.remaining < known.remaining:
+        state[_STATE] = turns
+
+
+def turns_of(scope: Scope) -> Turns | None:
+    """What was noted, if anything was."""
+    turns = scope.get("state", {}).get(_STATE)
+    return turns if isinstance(turns, Turns) else None
 
 
 def _wanted(lot: _Lot, item: RateLimitItem) -> int:
