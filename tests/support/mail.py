@@ -7,8 +7,9 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 
 from notifier.mail.service import MailSender
-from notifier.mail.writing import Letterhead, MailWriter
+from notifier.mail.writing import MailWriter
 from polaris_common.db import Database
+from polaris_common.email.letterhead import Letterhead
 from polaris_common.email.templates import Hosts
 from polaris_common.email.worker import EmailWorker
 from polaris_common.identity.audit import Audit
@@ -28,7 +29,7 @@ class Mailbox:
         letterhead = Letterhead(
             "Polaris <noreply@polaris.test>", "Polaris <admin-noreply@polaris.test>", reply_to=None, hosts=HOSTS
         )
-        self.worker = EmailWorker(WORKER_URL, SECRET, transport=transport)
+        self.worker = EmailWorker(WORKER_URL, SECRET, clock=self.simulator.config.clock, transport=transport)
         self.sender = MailSender(database, self.worker, MailWriter(letterhead, Audit(auth_secret)))
 
     async def mails(self) -> list[Mail]:

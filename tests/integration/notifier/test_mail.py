@@ -10,8 +10,10 @@ from sqlalchemy import func, insert, select, text
 from tests.support.mail import Mailbox
 
 from polaris_common.db import Database
+from polaris_common.email.dead_letters import dead_mails, revive
 from polaris_common.email.queue import queue_mail
 from polaris_common.email.templates import (
+    AccountInactive,
     AccountReactivated,
     CardLost,
     Energy,
@@ -58,6 +60,19 @@ async def _row(database: Database) -> OutgoingMail:
 async def _due_again(database: Database) -> None:
     async with database.unit_of_work() as uow:
         await uow.execute(text("UPDATE outgoing_mails SET next_attempt_at = now()"))
+
+
+async def _minutes_pass(database: Database, mailbox: Mailbox, minutes: float) -> None:
+    """For the queue and for the Worker."""
+    mailbox.simulator.config.clock.advance(minutes * 60)
+    async with database.unit_of_work() as uow:
+        await uow.execute(
+            text(
+                "UPDATE outgoing_mails SET next_attempt_at = next_attempt_at - make_interval(secs => :s),"
+                " handed_at = handed_at - make_interval(secs => :s)"
+            ),
+            {"s": minutes * 60},
+        )
 
 
 def _fault(mailbox: Mailbox, fault: Fault, *, times: int | None = None, status: int = 503, seconds: float = 1) -> None:
@@ -194,30 +209,97 @@ async def test_an_answer_that_is_lost_sends_it_twice_rather_than_never(database:
     assert (await _row(database)).sent_at is not None
 
 
-async def test_the_pauses_grow_and_in_the_end_it_is_given_up_and_forgotten(
-    database: Database, mailbox: Mailbox
-) -> None:
-    await _person(database, "ann@example.org")
-    await _queue(database)
+async def test_a_worker_that_is_away_for_hours_costs_no_mail(database: Database, mailbox: Mailbox) -> None:
+    await _queue(database, content=NEWS)
     _fault(mailbox, Fault.ERROR_BEFORE)
-
-    for _ in range(10):
+    for _ in range(20):
         await mailbox.sender.send_due()
         await _due_again(database)
+    waiting = await _row(database)
+    mailbox.simulator.config.faults.replace([])
 
-    row = await _row(database)
-    assert (row.attempts, row.dead_at is not None, row.sent_at, row.context) == (8, True, None, {})
+    mails = await mailbox.mails()
+
+    assert (waiting.attempts, waiting.dead_at, waiting.last_error) == (20, None, "503")
+    assert len(mails) == 1
+
+
+async def test_after_a_day_of_trying_it_is_given_up_and_an_operator_can_have_it_tried_again(
+    database: Database, mailbox: Mailbox
+) -> None:
+    await _queue(database, content=NEWS)
+    _fault(mailbox, Fault.ERROR_BEFORE)
+    async with database.unit_of_work() as uow:
+        await uow.execute(text("UPDATE outgoing_mails SET attempts = 11, created_at = now() - interval '25 hours'"))
+    await mailbox.sender.send_due()
+    dead = await _row(database)
+    mailbox.simulator.config.faults.replace([])
+    async with database.unit_of_work() as uow:
+        listed = [mail.id for mail in await dead_mails(uow, limit=10)]
+        revived = await revive(uow, dead.id)
+
+    mails = await mailbox.mails()
+
+    assert (dead.attempts, dead.dead_at is not None, dead.last_error) == (12, True, "503")
+    assert (listed, revived, len(mails)) == ([dead.id], 1, 1)
+    assert (await _row(database)).context == {}
+
+
+async def test_the_pauses_grow(database: Database, mailbox: Mailbox) -> None:
+    await _queue(database, content=NEWS)
+    _fault(mailbox, Fault.ERROR_BEFORE)
+    pauses = []
+    for attempts in (0, 10):
+        async with database.unit_of_work() as uow:
+            await uow.execute(text("UPDATE outgoing_mails SET attempts = :n, next_attempt_at = now()"), {"n": attempts})
+        await mailbox.sender.send_due()
+        async with database.unit_of_work() as uow:
+            left = text("SELECT extract(epoch FROM next_attempt_at - now()) FROM outgoing_mails")
+            pauses.append(float((await uow.execute(left)).scalar_one()))
+
+    assert 5 < pauses[0] <= 20
+    assert 5 < pauses[1] <= 910
 
 
 async def test_what_the_worker_will_never_take_is_given_up_at_once(database: Database, mailbox: Mailbox) -> None:
-    await _person(database, "ann@example.org")
-    await _queue(database)
+    await _queue(database, content=NEWS)
     mailbox.simulator.config.allowed_senders = ("somebody@else.test",)
 
     await mailbox.sender.send_due()
 
     row = await _row(database)
-    assert (row.attempts, row.dead_at is not None, row.context) == (1, True, {})
+    assert (row.attempts, row.dead_at is not None, row.last_error) == (1, True, "403 sender_not_allowed")
+
+
+async def test_a_burst_for_one_recipient_waits_its_turn_and_holds_up_nobody_else(
+    database: Database, mailbox: Mailbox
+) -> None:
+    for _ in range(12):
+        await _queue(database, "Ann@example.org", NEWS)
+    await _queue(database, "ann@example.org", AccountInactive())
+    await _queue(database, "bob@example.org", NEWS)
+
+    at_once = [(mail.to.lower(), mail.category) for mail in await mailbox.mails()]
+    passes = 0
+    while len(mailbox.simulator.mails) < 14 and (passes := passes + 1) < 4:
+        await _minutes_pass(database, mailbox, 10.2)
+        await mailbox.sender.send_due()
+
+    news = ("ann@example.org", NEWS.category)
+    assert (at_once.count(news), len(at_once)) == (5, 7)
+    assert (len(mailbox.simulator.mails), passes, mailbox.simulator.refusals) == (14, 2, {})
+    async with database.unit_of_work() as uow:
+        tries = set((await uow.execute(select(OutgoingMail.attempts))).scalars())
+    assert tries == {1}
+
+
+async def test_two_senders_keep_one_recipients_limit_together(database: Database, mailbox: Mailbox) -> None:
+    for _ in range(9):
+        await _queue(database, content=NEWS)
+
+    await asyncio.gather(*(mailbox.sender.send_due() for _ in range(3)))
+
+    assert (len(mailbox.simulator.mails), mailbox.simulator.refusals) == (5, {})
 
 
 async def test_a_mail_that_nobody_can_write_does_not_stop_the_others(database: Database, mailbox: Mailbox) -> None:

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
+from uuid import UUID
 
 import typer
 
@@ -182,6 +183,62 @@ def check(
     from polaris_cli.config.command import check as run  # noqa: PLC0415
 
     _leave(lambda: run(env_file))
+
+
+mail_app = typer.Typer(help="Mails.", no_args_is_help=True)
+app.add_typer(mail_app, name="mail")
+
+
+@mail_app.callback()
+def _mail_commands() -> None:
+    """Mails."""
+
+
+@mail_app.command("preview")
+def mail_preview(
+    template: Annotated[str | None, typer.Argument(help="One mail by name; without it all.")] = None,
+    *,
+    locale: Annotated[str, typer.Option(help="Language, e.g. de or en-GB.")] = "en",
+    out: Annotated[Path | None, typer.Option(help="Write HTML and text into this folder.")] = None,
+) -> None:
+    """Show what mails say, with sample values."""
+    from polaris_cli.mail.command import preview  # noqa: PLC0415
+
+    _leave(lambda: preview(template, locale=locale, out=out))
+
+
+@mail_app.command("test")
+def mail_test(
+    *,
+    to: Annotated[str, typer.Option("--to", help="Who gets it.")],
+    as_drivers: Annotated[
+        bool, typer.Option("--as-drivers", help="From EMAIL_FROM in place of EMAIL_FROM_ADMIN.")
+    ] = False,
+) -> None:
+    """Send one mail as configured and say what became of it; status 1 when it was not taken."""
+    from polaris_cli.mail.command import send_test  # noqa: PLC0415
+
+    _leave(lambda: send_test(to, as_drivers=as_drivers))
+
+
+@mail_app.command("dead")
+def mail_dead() -> None:
+    """Print the mails that were given up, and why."""
+    from polaris_cli.mail.command import dead  # noqa: PLC0415
+
+    _leave(dead)
+
+
+@mail_app.command("retry")
+def mail_retry(
+    mail_id: Annotated[UUID | None, typer.Argument(help="As polaris mail dead shows it.")] = None,
+    *,
+    all_of_them: Annotated[bool, typer.Option("--all", help="Every mail that was given up.")] = False,
+) -> None:
+    """Try a mail again that was given up."""
+    from polaris_cli.mail.command import retry  # noqa: PLC0415
+
+    _leave(lambda: retry(mail_id, all_of_them=all_of_them))
 
 
 admin_app = typer.Typer(help="People who operate the platform.", no_args_is_help=True)

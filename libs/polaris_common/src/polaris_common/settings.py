@@ -7,7 +7,9 @@ one sentence that names the variable and never its value.
 import os
 import sys
 import warnings
+from dataclasses import dataclass
 from datetime import timedelta
+from enum import StrEnum
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Self, TypeVar
@@ -249,8 +251,30 @@ class IdentitySettings(AuthSecretSettings):
         return timedelta(seconds=self.customer_session_ttl_seconds)
 
 
+class SmtpSecurity(StrEnum):
+    """How the way to an SMTP server is encrypted."""
+
+    STARTTLS = "starttls"
+    TLS = "tls"
+    NONE = "none"
+
+
+_SMTP_PORTS = {SmtpSecurity.STARTTLS: 587, SmtpSecurity.TLS: 465, SmtpSecurity.NONE: 25}
+
+
+@dataclass(frozen=True)
+class SmtpServer:
+    """Where mails go by SMTP."""
+
+    host: str
+    port: int
+    security: SmtpSecurity
+    username: str | None = None
+    password: SecretStr | None = None
+
+
 class EmailSettings(_Group):
-    """Mail. Without a Worker mail is off; in development (``DEPLOY_ENV``) it goes to the log instead."""
+    """Mail, by a Worker or an SMTP server; without either it is off, and in development (``DEPLOY_ENV``) logged."""
 
     deploy_env: str = "production"
     cf_email_worker_url: HttpUrl | None = None
@@ -273,16 +297,46 @@ class EmailSettings(_Group):
             raise ValueError("must be a time zone such as Europe/Berlin")
         return zone
 
+    smtp_host: str | None = None
+    smtp_port: int | None = Field(default=None, ge=1, le=65_535)
+    """587 with STARTTLS, 465 with TLS, else 25."""
+    smtp_security: SmtpSecurity = SmtpSecurity.STARTTLS
+    smtp_username: str | None = None
+    smtp_password: SecretStr | None = None
+
     @model_validator(mode="after")
     def _address_and_secret(self) -> Self:
         if (self.cf_email_worker_url is None) != (self.cf_email_worker_secret is None):
             raise ValueError("must give CF_EMAIL_WORKER_URL and CF_EMAIL_WORKER_SECRET together")
         return self
 
+    @model_validator(mode="after")
+    def _one_way_to_send(self) -> Self:
+        if self.smtp_host is not None and self.cf_email_worker_url is not None:
+            raise ValueError("must give either CF_EMAIL_WORKER_URL or SMTP_HOST, not both")
+        if (self.smtp_username is None) != (self.smtp_password is None):
+            raise ValueError("must give SMTP_USERNAME and SMTP_PASSWORD together")
+        if self.smtp_username is not None and self.smtp_security is SmtpSecurity.NONE:
+            raise ValueError("must not send SMTP_PASSWORD in the clear: set SMTP_SECURITY to starttls or tls")
+        return self
+
+    @property
+    def smtp(self) -> SmtpServer | None:
+        """The SMTP server, if there is one."""
+        if self.smtp_host is None:
+            return None
+        return SmtpServer(
+            host=self.smtp_host,
+            port=self.smtp_port or _SMTP_PORTS[self.smtp_security],
+            security=self.smtp_security,
+            username=self.smtp_username,
+            password=self.smtp_password,
+        )
+
     @property
     def mail_enabled(self) -> bool:
         """Whether mail is sent, or shown in the log."""
-        return self.cf_email_worker_url is not None or self.deploy_env == "development"
+        return self.cf_email_worker_url is not None or self.smtp_host is not None or self.deploy_env == "development"
 
 
 class ApnsSettings(_Group):

@@ -10,7 +10,7 @@ from fastapi import Request
 from redis.asyncio import Redis
 
 from notifier.mail.service import MailSender
-from notifier.mail.writing import Letterhead, MailWriter
+from notifier.mail.writing import MailWriter
 from notifier.metrics import count_streams
 from notifier.notifications.service import Projector
 from notifier.push.apns import Apns
@@ -22,7 +22,8 @@ from notifier.stream.heartbeat import Heartbeat
 from notifier.stream.hub import StreamHub
 from notifier.stream.service import StreamOpener
 from polaris_common.db import Database
-from polaris_common.email.worker import mail_transport
+from polaris_common.email import mail_transport
+from polaris_common.email.letterhead import Letterhead
 from polaris_common.events.relay import EventRelay
 from polaris_common.http.surfaces import Surfaces
 from polaris_common.identity.audit import Audit

@@ -1,6 +1,6 @@
 """The queue of mails, as its sender sees it."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from sqlalchemy import delete, func, select, text, update
@@ -11,7 +11,18 @@ from polaris_common.models import OutgoingMail, User
 LEASE = timedelta(seconds=60)
 """So long a mail belongs to the sender that took it; when that one dies, another takes it again."""
 
+RECIPIENT_LIMIT, RECIPIENT_SECONDS = 5, 605
+"""A recipient gets so many mails of a category in so long, as the Worker allows (5 in 600 s); more wait their turn."""
+
 RETENTION_DAYS = 30
+
+_ONE_AT_A_TIME = text("SELECT pg_advisory_xact_lock(hashtextextended('mail:' || lower(:recipient) || :category, 0))")
+_FULL_UNTIL = text("""
+    SELECT handed_at + make_interval(secs => :seconds) FROM outgoing_mails
+    WHERE lower(recipient) = lower(:recipient) AND category = :category AND id <> :id
+      AND handed_at > now() - make_interval(secs => :seconds)
+    ORDER BY handed_at DESC OFFSET :limit - 1 LIMIT 1
+""")
 
 _DELETE_OLD = text(
     "DELETE FROM outgoing_mails WHERE created_at < now() - make_interval(days => :days)"
@@ -25,10 +36,10 @@ class MailRepository:
     def __init__(self, uow: UnitOfWork) -> None:
         self._uow = uow
 
-    async def take(self) -> OutgoingMail | None:
-        """The mail that has been due for longest; it is the caller's until its lease ends."""
-        due = (
-            select(OutgoingMail.id)
+    async def next_due(self) -> OutgoingMail | None:
+        """The mail that has been due for longest, locked; others pass over it."""
+        query = (
+            select(OutgoingMail)
             .where(
                 OutgoingMail.sent_at.is_(None),
                 OutgoingMail.dead_at.is_(None),
@@ -38,13 +49,36 @@ class MailRepository:
             .limit(1)
             .with_for_update(skip_locked=True)
         )
+        return (await self._uow.execute(query)).scalar_one_or_none()
+
+    async def must_wait_until(self, mail: OutgoingMail) -> datetime | None:
+        """When this recipient may get another mail of this category; None: now.
+
+        Until the transaction ends nobody else decides this for the same recipient and category.
+        """
+        key = {"recipient": mail.recipient, "category": mail.category}
+        await self._uow.execute(_ONE_AT_A_TIME, key)
+        found = await self._uow.execute(
+            _FULL_UNTIL, key | {"id": mail.id, "limit": RECIPIENT_LIMIT, "seconds": RECIPIENT_SECONDS}
+        )
+        until: datetime | None = found.scalar_one_or_none()
+        return until
+
+    async def take(self, mail: OutgoingMail) -> OutgoingMail:
+        """It is the caller's until its lease ends."""
         statement = (
             update(OutgoingMail)
-            .where(OutgoingMail.id.in_(due.scalar_subquery()))
-            .values(attempts=OutgoingMail.attempts + 1, next_attempt_at=func.now() + LEASE)
+            .where(OutgoingMail.id == mail.id)
+            .values(attempts=OutgoingMail.attempts + 1, next_attempt_at=func.now() + LEASE, handed_at=func.now())
             .returning(OutgoingMail)
+            .execution_options(populate_existing=True)
         )
-        return (await self._uow.execute(statement)).scalar_one_or_none()
+        taken: OutgoingMail = (await self._uow.execute(statement)).scalar_one()
+        return taken
+
+    async def wait_until(self, mail_id: UUID, moment: datetime) -> None:
+        """It is due at ``moment``; that counts as no try."""
+        await self._set(mail_id, next_attempt_at=moment)
 
     async def person(self, address: str) -> User | None:
         """Who has this address."""
@@ -53,15 +87,15 @@ class MailRepository:
 
     async def sent(self, mail_id: UUID) -> None:
         """It is delivered; forget what it says."""
-        await self._set(mail_id, sent_at=func.now(), context={})
+        await self._set(mail_id, sent_at=func.now(), context={}, last_error=None)
 
-    async def given_up(self, mail_id: UUID) -> None:
-        """It will not be delivered; forget what it says."""
-        await self._set(mail_id, dead_at=func.now(), context={})
+    async def given_up(self, mail_id: UUID, reason: str | None) -> None:
+        """It is not tried again unless an operator says so."""
+        await self._set(mail_id, dead_at=func.now(), last_error=reason)
 
-    async def again(self, mail_id: UUID, *, seconds: float) -> None:
+    async def again(self, mail_id: UUID, reason: str | None, *, seconds: float) -> None:
         """Try again after ``seconds``."""
-        await self._set(mail_id, next_attempt_at=func.now() + timedelta(seconds=seconds))
+        await self._set(mail_id, next_attempt_at=func.now() + timedelta(seconds=seconds), last_error=reason)
 
     async def drop(self, mail_id: UUID) -> None:
         """Nobody is to get it."""

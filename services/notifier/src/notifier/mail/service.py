@@ -1,21 +1,28 @@
 """Delivering mails: at least once, with growing pauses, and given up in the end.
 
-A mail is taken in one transaction and handed to the Worker outside of any. Dying in between costs its lease, not the
+A mail is taken in one transaction and handed to the transport outside of any. Dying in between costs its lease, not the
 mail. A link's token is made when its mail is taken, for a person who has the right role at that moment.
 """
+
+import asyncio
+from datetime import timedelta
 
 import structlog
 
 from notifier.mail.repository import MailRepository
 from notifier.mail.writing import MailWriter
+from polaris_common.clock import Clock, SystemClock
 from polaris_common.db import Database, UnitOfWork
-from polaris_common.email.worker import Delivery, Mail, MailTransport
+from polaris_common.email.transport import Fate, Mail, MailTransport
 from polaris_common.http.transport import backoff_seconds
 from polaris_common.models import OutgoingMail
 
-MAX_ATTEMPTS = 8
+ENOUGH_ATTEMPTS = 12
+PATIENCE = timedelta(hours=24)
+"""A mail is given up after both: an outage of some hours costs none, and a wrong secret can be put right."""
 FIRST_PAUSE_SECONDS = 10.0
 LONGEST_PAUSE_SECONDS = 900.0
+AT_A_TIME = 4
 
 log = structlog.get_logger(__name__)
 
@@ -23,11 +30,20 @@ log = structlog.get_logger(__name__)
 class MailSender:
     """Sends what is due."""
 
-    def __init__(self, database: Database, transport: MailTransport, writer: MailWriter) -> None:
+    def __init__(
+        self, database: Database, transport: MailTransport, writer: MailWriter, *, clock: Clock | None = None
+    ) -> None:
         self._database, self._transport, self._writer = database, transport, writer
+        self._clock = clock or SystemClock()
 
     async def send_due(self) -> None:
-        """Send until nothing is due."""
+        """Send until nothing is due; a slow answer holds up one of several senders."""
+        if await self._send_one():
+            async with asyncio.TaskGroup() as senders:
+                for _ in range(AT_A_TIME):
+                    senders.create_task(self._drain())
+
+    async def _drain(self) -> None:
         while await self._send_one():
             pass
 
@@ -39,9 +55,15 @@ class MailSender:
     async def _send_one(self) -> bool:
         """Whether anything was due."""
         async with self._database.unit_of_work() as uow:
-            row = await MailRepository(uow).take()
+            repository = MailRepository(uow)
+            row = await repository.next_due()
             if row is None:
                 return False
+            until = await repository.must_wait_until(row)
+            if until is not None:
+                await repository.wait_until(row.id, until)
+                return True
+            row = await repository.take(row)
             mail = await self._written(uow, row)
         if mail is not None:
             await self._deliver(row, mail)
@@ -51,14 +73,17 @@ class MailSender:
         delivery = await self._transport.send(mail)
         async with self._database.unit_of_work() as uow:
             repository = MailRepository(uow)
-            if delivery is Delivery.SENT:
+            if delivery.fate is Fate.SENT:
                 await repository.sent(row.id)
-            elif delivery is Delivery.NEVER or row.attempts >= MAX_ATTEMPTS:
+            elif delivery.fate is Fate.NEVER or self._enough(row):
                 log.error("mail_given_up", mail_id=str(row.id), category=row.category, attempts=row.attempts)
-                await repository.given_up(row.id)
+                await repository.given_up(row.id, delivery.reason)
             else:
                 pause = backoff_seconds(row.attempts - 1, base=FIRST_PAUSE_SECONDS, ceiling=LONGEST_PAUSE_SECONDS)
-                await repository.again(row.id, seconds=FIRST_PAUSE_SECONDS + pause)
+                await repository.again(row.id, delivery.reason, seconds=FIRST_PAUSE_SECONDS + pause)
+
+    def _enough(self, row: OutgoingMail) -> bool:
+        return row.attempts >= ENOUGH_ATTEMPTS and self._clock.now() - row.created_at >= PATIENCE
 
     async def _written(self, uow: UnitOfWork, row: OutgoingMail) -> Mail | None:
         """The mail; None when nobody is to get it or nobody can write it."""
@@ -66,7 +91,7 @@ class MailSender:
             mail = await self._writer.write(uow, row)
         except (KeyError, ValueError) as error:
             log.error("mail_cannot_be_written", template=row.template, error=type(error).__name__)
-            await MailRepository(uow).given_up(row.id)
+            await MailRepository(uow).given_up(row.id, f"cannot be written: {type(error).__name__}")
             return None
         if mail is None:
             await MailRepository(uow).drop(row.id)

@@ -1,53 +1,21 @@
 """From a waiting row to the mail that leaves: its sender, its words, and its button's link with a fresh token."""
 
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 from notifier.mail.repository import MailRepository
 from polaris_common.db import UnitOfWork
+from polaris_common.email.letterhead import Letterhead
 from polaris_common.email.queue import queued_content, queued_origin
-from polaris_common.email.templates import Brand, Hosts, MailContent, PageMail, TokenLink, TokenMail, render
-from polaris_common.email.worker import Mail
+from polaris_common.email.templates import MailContent, PageMail, TokenLink, TokenMail
+from polaris_common.email.transport import Mail
 from polaris_common.identity import one_time
 from polaris_common.identity.audit import Audit, AuditEvent
 from polaris_common.models import OutgoingMail, Role, TokenPurpose
-from polaris_common.settings import EmailSettings, IdentitySettings
 
 _WRONG_ROLE = {
     TokenPurpose.MAGIC_LINK: AuditEvent.MAGIC_LINK_WRONG_SURFACE,
     TokenPurpose.PASSWORD_RESET: AuditEvent.PASSWORD_RESET_FOR_NON_ADMIN,
 }
-
-
-@dataclass(frozen=True)
-class Letterhead:
-    """What all mails of an installation have in common."""
-
-    drivers: str
-    """Sender of mails to drivers."""
-    operators: str
-    """Sender of mails to operators."""
-    reply_to: str | None
-    hosts: Hosts
-    locale: str = "en"
-    time_zone: str = "UTC"
-
-    @classmethod
-    def of(cls, identity: IdentitySettings, email: EmailSettings) -> "Letterhead":
-        """As configured; senders else made from the drivers' host."""
-        host = urlsplit(identity.customer_base_url).hostname
-        return cls(
-            drivers=email.email_from or f"Polaris Express <noreply@{host}>",
-            operators=email.email_from_admin or f"Polaris Express <admin-noreply@{host}>",
-            reply_to=email.operator_contact_email,
-            hosts=Hosts(drivers=identity.customer_base_url, operators=identity.admin_base_url),
-            locale=email.email_locale,
-            time_zone=email.email_time_zone,
-        )
-
-    def sender(self, brand: Brand) -> str:
-        """The sender of a mail."""
-        return self.operators if brand is Brand.OPERATORS else self.drivers
 
 
 @dataclass(frozen=True)
@@ -67,18 +35,8 @@ class MailWriter:
         link = await self._link(uow, row, content)
         if link is None:
             return None
-        head = self.letterhead
-        return Mail(
-            to=row.recipient,
-            sender=head.sender(content.brand),
-            reply_to=head.reply_to,
-            category=row.category,
-            text=render(
-                content,
-                head.hosts.check(link),
-                locale=row.locale or head.locale,
-                time_zone=row.time_zone or head.time_zone,
-            ),
+        return self.letterhead.mail(
+            content, link, id=row.id, to=row.recipient, locale=row.locale, time_zone=row.time_zone
         )
 
     async def _link(self, uow: UnitOfWork, row: OutgoingMail, content: MailContent) -> str | None:
