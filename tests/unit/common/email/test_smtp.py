@@ -55,7 +55,7 @@ class Post:
         assert isinstance(envelope.content, bytes)
         assert server.transport is not None
         self.encrypted.append(server.transport.get_extra_info("sslcontext") is not None)
-        self.mails.append(message_from_bytes(envelope.content, _class=EmailMessage, policy=default))  # type: ignore[call-overload]
+        self.mails.append(message_from_bytes(envelope.content, _class=EmailMessage, policy=default))
         return self.to_data
 
 
