@@ -25,7 +25,8 @@ from notifier.process import Notifier
 from notifier.server import StreamServer, listen
 from notifier.settings import NotifierSettings
 from polaris_common.db import Database
-from polaris_common.events.catalogue import Audience, DomainEvent, SessionStarted
+from polaris_common.events.catalogue import Audience, DomainEvent, SessionStarted, device_audience
+from polaris_common.identity.devices import DeviceDetails, DeviceRepository, SecretVault
 from polaris_common.identity.sessions import open_session
 from polaris_common.ids import new_public_id
 from polaris_common.models import ChargingSession, LiveMeter, Role, User
@@ -60,6 +61,20 @@ class Replica:
         """As SIGTERM would."""
         self.server.should_exit = True
         await asyncio.wait_for(self.task, PATIENCE_SECONDS)
+
+
+@dataclass(frozen=True)
+class Phone:
+    """A registered device."""
+
+    id: UUID
+    token: str
+    token_id: UUID
+
+    @property
+    def audience(self) -> Audience:
+        """Only it."""
+        return Audience((device_audience(self.id),))
 
 
 @dataclass(frozen=True)
@@ -127,6 +142,16 @@ class StreamWorld(WithDatabase):
             await uow.session.flush()
             token = await open_session(uow, user, lifetime=timedelta(hours=1), ip_address=None, user_agent=None)
         return Person(user, token)
+
+    async def phone(self, owner: Person) -> Phone:
+        """A device of somebody's, with the app."""
+        details = DeviceDetails("Phone", "iOS", "iPhone15,2", "18.0", "1.0", "sandbox")
+        vault = SecretVault("a secret for tests, 32 characters")
+        async with self.database.unit_of_work() as uow:
+            devices = DeviceRepository(uow, vault)
+            device = await devices.add(owner.user.id, details, ["user"])
+            given = await devices.issue(device.id)
+        return Phone(device.id, given.token, given.token_id)
 
     async def emit(self, *events: DomainEvent) -> None:
         """One transaction with these events."""

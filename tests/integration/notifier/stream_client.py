@@ -11,6 +11,8 @@ import httpx
 
 PATIENCE_SECONDS = 10.0
 HOST = "polaris.localhost"
+ADMIN_HOST = "manage.polaris.localhost"
+CUSTOMER_STREAM = "/api/stream/customer"
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ class Parser:
         self._rest = b""
 
     def _block(self, block: str) -> Received | None:
-        fields = dict(line.split(": ", 1) for line in block.split("\n"))
+        fields = dict(line.split(": ", 1) for line in block.split("\n") if not line.startswith(":"))
         if "retry" in fields:
             self.retry = int(fields["retry"])
         if "id" in fields:
@@ -66,8 +68,12 @@ class StreamClient:
     ``async with StreamClient(port, token) as stream: event = await stream.next()``
     """
 
-    def __init__(self, port: int, token: str, *, last_event_id: str = "") -> None:
-        self.port, self._token = port, token
+    def __init__(
+        self, port: int, token: str, *, path: str = CUSTOMER_STREAM, last_event_id: str = "", bearer: bool = False
+    ) -> None:
+        self.port, self._path = port, path
+        self._headers = {"Host": ADMIN_HOST if path.startswith("/api/admin/") else HOST}
+        self._headers |= {"Authorization": f"Bearer {token}"} if bearer else {"Cookie": f"polaris.session={token}"}
         self.parser = Parser()
         self.parser.last_event_id = last_event_id
         self.response: httpx.Response
@@ -86,10 +92,10 @@ class StreamClient:
 
     async def connect(self) -> httpx.Response:
         """Open the stream."""
-        headers = {"Host": HOST, "Cookie": f"polaris.session={self._token}"}
+        headers = dict(self._headers)
         if self.parser.last_event_id:
             headers["Last-Event-ID"] = self.parser.last_event_id
-        request = self._http.build_request("GET", f"http://127.0.0.1:{self.port}/api/stream/customer", headers=headers)
+        request = self._http.build_request("GET", f"http://127.0.0.1:{self.port}{self._path}", headers=headers)
         self.response = await self._http.send(request, stream=True)
         self._chunks = self.response.aiter_raw()
         return self.response

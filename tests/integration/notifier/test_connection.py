@@ -2,32 +2,34 @@
 
 from uuid import uuid4
 
-from notifier.stream.connection import Connection, StreamKind, Viewer
-from notifier.stream.frames import Frame, event_frame, heartbeat_frame
+from notifier.stream.connection import Connection, Viewer
+from notifier.stream.frames import Frame, LoggedEvent, heartbeat_frame
+from notifier.stream.kinds import StreamClass, StreamKind
+from notifier.stream.rights import SessionRight
 
-KIND = StreamKind("test", frozenset({"happened", "meter"}))
+KIND = StreamKind(StreamClass.DRIVERS, {"happened", "meter"})
 
 
 def connection(*, position: int = 0, behind: bool = False, max_pending: int = 3) -> Connection:
     """A connection to look at."""
-    viewer = Viewer(uuid4(), uuid4(), "customer", frozenset({"public"}))
+    viewer = Viewer("user:1", frozenset({"public"}), SessionRight(uuid4(), "customer"))
     return Connection(KIND, viewer, position=position, behind=behind, max_pending=max_pending)
 
 
-def event(seq: int) -> Frame:
+def event(seq: int) -> LoggedEvent:
     """The event with this number."""
-    return event_frame(seq, "happened", {})
+    return LoggedEvent(seq, "happened", {})
 
 
 def meter(value: bytes) -> Frame:
     """A measurement of the one car."""
-    return Frame("meter", value, key="car")
+    return Frame(value, key="car")
 
 
 def test_measurements_that_wait_are_replaced_by_newer_ones() -> None:
     client = connection()
     for value in (b"1", b"2", b"3", b"4", b"5"):
-        client.offer(meter(value))
+        client.show("meter", meter(value))
 
     assert not client.behind
     assert client.take() == b"5"
@@ -36,16 +38,16 @@ def test_measurements_that_wait_are_replaced_by_newer_ones() -> None:
 
 def test_a_measurement_stays_after_the_event_it_came_after() -> None:
     client = connection()
-    client.offer(meter(b"old"))
-    client.offer(event(1))
-    client.offer(meter(b"new"))
+    client.show("meter", meter(b"old"))
+    client.hear(event(1))
+    client.show("meter", meter(b"new"))
 
-    assert client.take() == event(1).encoded + b"new"
+    assert client.take() == event(1).frame.encoded + b"new"
 
 
 def test_live_values_win_over_the_state_at_the_start() -> None:
     client = connection()
-    client.offer(meter(b"live"))
+    client.show("meter", meter(b"live"))
     client.offer_first([meter(b"state")])
 
     assert client.take() == b"live"
@@ -54,27 +56,27 @@ def test_live_values_win_over_the_state_at_the_start() -> None:
 def test_what_the_client_has_is_not_queued_again() -> None:
     client = connection(position=5)
     for seq in (4, 5, 6):
-        client.offer(event(seq))
+        client.hear(event(seq))
 
-    assert client.take() == event(6).encoded
+    assert client.take() == event(6).frame.encoded
     assert client.position == 6
 
 
 def test_an_overflow_drops_the_queue_and_goes_on_from_the_last_event_sent() -> None:
     client = connection(position=5, max_pending=3)
     for seq in (7, 9, 11, 12):
-        client.offer(event(seq))
+        client.hear(event(seq))
 
     assert client.behind
     assert client.take() == b""
     assert client.position == 6, "everything visible before the first dropped event was sent"
-    client.offer(event(13))
+    client.hear(event(13))
     assert client.take() == b""
 
 
 def test_a_heartbeat_moves_the_position_of_a_level_connection_only() -> None:
     level, waiting, behind = connection(), connection(), connection(behind=True)
-    waiting.offer(event(3))
+    waiting.hear(event(3))
     for client in (level, waiting, behind):
         client.greet(heartbeat_frame(), 7)
 
@@ -83,9 +85,9 @@ def test_a_heartbeat_moves_the_position_of_a_level_connection_only() -> None:
 
 def test_a_closed_connection_takes_nothing() -> None:
     client = connection()
-    client.offer(event(1))
+    client.hear(event(1))
     client.close(b"bye")
-    client.offer(event(2))
+    client.hear(event(2))
     client.greet(heartbeat_frame(), 2)
 
     assert client.take() == b""

@@ -55,7 +55,7 @@ async def test_beyond_the_process_limit_new_streams_are_asked_to_wait(world: Str
     async with StreamClient(replica.port, driver.token), StreamClient(replica.port, driver.token):
         async with httpx.AsyncClient(headers=headers) as http:
             refused = await http.get(f"http://127.0.0.1:{replica.port}/api/stream/customer")
-        assert (refused.status_code, refused.json()["error"]) == (503, "stream_limit")
+        assert (refused.status_code, refused.json()["error"]) == (503, "SSE connection cap reached")
         assert refused.headers["retry-after"] == "30"
     await until(lambda: len(replica.notifier.hub) == 0)
     async with StreamClient(replica.port, driver.token) as stream:

@@ -10,7 +10,7 @@ from sqlalchemy import text
 from tests.integration.notifier.conftest import Person, StreamWorld, free_port, next_session, started, until
 from tests.integration.notifier.stream_client import Received, StreamClient, StreamEnded
 
-from notifier.stream.service import CUSTOMER
+from notifier.stream.topics import CUSTOMER_TYPES
 from polaris_common.events import log
 from polaris_common.events.catalogue import OPERATORS, PUBLIC, Audience
 
@@ -20,7 +20,7 @@ RECONNECTS = 100
 async def _visible(world: StreamWorld, person: Person) -> list[int]:
     async with world.database.unit_of_work() as uow:
         rows = await log.read_after(uow, 0, audiences=[PUBLIC, *person.audience.names], limit=1_000_000)
-    return [row.seq for row in rows if row.type in CUSTOMER.types]
+    return [row.seq for row in rows if row.type in CUSTOMER_TYPES]
 
 
 async def _write_for_ever(world: StreamWorld, driver: Person, stranger: Person, seed: int) -> None:

@@ -16,7 +16,8 @@ def measured(user_id: UUID | None, transaction_id: int, **changes: Any) -> Meter
     return MeterTelemetry(transaction_id=transaction_id, user_id=user_id, **(values | changes))
 
 
-async def _listens(world: StreamWorld, replicas: int = 1) -> None:
+async def listens(world: StreamWorld, replicas: int = 1) -> None:
+    """Wait until every notifier hears telemetry."""
     async with world.redis() as redis:
         while dict(await redis.pubsub_numsub(CHANNEL))[CHANNEL.encode()] < replicas:
             pass
@@ -72,7 +73,7 @@ async def _publish(world: StreamWorld, *telemetry: MeterTelemetry) -> None:
 
 async def test_live_values_reach_their_driver_and_nobody_else(world: StreamWorld) -> None:
     replica, driver, stranger = await world.notifier(), await world.person(), await world.person()
-    await _listens(world)
+    await listens(world)
     async with StreamClient(replica.port, driver.token) as mine, StreamClient(replica.port, stranger.token) as theirs:
         await _publish(
             world,
@@ -103,7 +104,7 @@ async def test_live_values_reach_their_driver_and_nobody_else(world: StreamWorld
 
 async def test_values_that_are_not_known_are_left_out(world: StreamWorld) -> None:
     replica, driver = await world.notifier(), await world.person()
-    await _listens(world)
+    await listens(world)
     async with StreamClient(replica.port, driver.token) as stream:
         await _publish(world, measured(driver.user.id, 3))
         event = await stream.next()
@@ -113,7 +114,7 @@ async def test_values_that_are_not_known_are_left_out(world: StreamWorld) -> Non
 
 async def test_an_unreadable_message_does_no_harm(world: StreamWorld) -> None:
     replica, driver = await world.notifier(), await world.person()
-    await _listens(world)
+    await listens(world)
     async with StreamClient(replica.port, driver.token) as stream:
         async with world.redis() as redis:
             await redis.publish(CHANNEL, b"\xff{")
@@ -125,7 +126,7 @@ async def test_an_unreadable_message_does_no_harm(world: StreamWorld) -> None:
 async def test_telemetry_reaches_the_driver_on_every_replica(world: StreamWorld) -> None:
     replicas: list[Replica] = [await world.notifier(), await world.notifier()]
     driver = await world.person()
-    await _listens(world, replicas=2)
+    await listens(world, replicas=2)
     async with (
         StreamClient(replicas[0].port, driver.token) as one,
         StreamClient(replicas[1].port, driver.token) as other,

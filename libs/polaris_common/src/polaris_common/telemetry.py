@@ -30,6 +30,8 @@ class MeterTelemetry(BaseModel):
     user_mapping_id: int | None = None
     user_id: UUID | None = None
     """Who may see it besides operators."""
+    ended_at: datetime | None = None
+    """When charging ended; on the final sample alone."""
 
 
 async def publish(redis: Redis, telemetry: list[MeterTelemetry]) -> None:

@@ -20,13 +20,14 @@ from notifier.settings import NotifierSettings
 from notifier.stream.catch_up import CatchUp
 from notifier.stream.heartbeat import Heartbeat
 from notifier.stream.hub import StreamHub
-from notifier.stream.service import StreamOpener
+from notifier.stream.service import Reads, StreamOpener
 from polaris_common.db import Database
 from polaris_common.email import mail_transport
 from polaris_common.email.letterhead import Letterhead
 from polaris_common.events.relay import EventRelay
 from polaris_common.http.surfaces import Surfaces
 from polaris_common.identity.audit import Audit
+from polaris_common.identity.impersonation import Views
 from polaris_common.observability.figures import TELLING
 from polaris_common.observability.metrics import DatabaseFigures, serve_metrics
 from polaris_common.process import every
@@ -52,12 +53,14 @@ class Notifier:
         self.surfaces = Surfaces(settings)
         self.hub = StreamHub(self.database, self._redis, settings)
         # Reads of single streams leave half of the pool to the hub and the heartbeat.
-        self._reads = asyncio.Semaphore(settings.database_pool_size)
-        self.catch_up = CatchUp(self.database, self.hub, self._reads)
-        self.opener = StreamOpener(
-            self.database, self.hub, self._reads, max_pending=settings.sse_max_pending_per_client
-        )
-        self.scan_detect = ScanDetect(self.database, self._reads, settings.auth_secret.get_secret_value())
+        turns = asyncio.Semaphore(settings.database_pool_size)
+        self.reads = Reads(self.database, turns)
+        self.catch_up = CatchUp(self.database, self.hub, turns)
+        self.opener = StreamOpener(self.hub, self.reads, max_pending=settings.sse_max_pending_per_client)
+        auth_secret = settings.auth_secret.get_secret_value()
+        self.scan_detect = ScanDetect(self.database, turns, auth_secret)
+        self._audit = Audit(auth_secret)
+        self.views = Views(self.database, self._audit)
         self._mail_transport = mail_transport(settings)
         self._apns = Apns(settings)
         self.on_failure: Callable[[], None] = lambda: None
@@ -72,7 +75,12 @@ class Notifier:
         """
         await self.hub.start()
         count_streams(lambda: len(self.hub))
-        heartbeat = Heartbeat(self.database, self.hub, seconds=self.settings.sse_heartbeat_seconds)
+        heartbeat = Heartbeat(
+            self.database,
+            self.hub,
+            seconds=self.settings.sse_heartbeat_seconds,
+            customer_lifetime=self.settings.customer_lifetime,
+        )
         relay = EventRelay(self.database, self._redis)
         projector = Projector(self.database, dashboard=self.settings.lago_dashboard_url)
         tasks = [
@@ -118,8 +126,7 @@ class Notifier:
         """Nothing where no mail can be sent."""
         if self._mail_transport is None:
             return {}
-        audit = Audit(self.settings.auth_secret.get_secret_value())
-        writer = MailWriter(Letterhead.of(self.settings, self.settings), audit)
+        writer = MailWriter(Letterhead.of(self.settings, self.settings), self._audit)
         sender = MailSender(self.database, self._mail_transport, writer)
         return {
             "mail": every(MAIL_SECONDS, sender.send_due, name="mail"),

@@ -7,6 +7,7 @@ import uvicorn
 
 from notifier.app import create_app
 from notifier.process import Notifier
+from notifier.stream.outlet import StreamProtocol
 
 GRACE_SECONDS = 5
 """For streams to end; a client that reads nothing is cut off after it."""
@@ -22,7 +23,7 @@ class StreamServer(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 create_app(notifier),
-                http="httptools",
+                http=StreamProtocol,
                 log_config=None,
                 access_log=False,
                 server_header=False,

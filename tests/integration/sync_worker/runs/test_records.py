@@ -203,3 +203,43 @@ async def test_a_fault_of_our_own_is_the_runs_outcome_and_not_the_workers_end(
     monkeypatch.setattr(site.transactions, "find_zombies", broken)
     run = await site.run()
     assert (run.status, run.error) == ("failed", "internal")
+
+
+async def _told(site: Site) -> list[tuple[str, dict[str, object]]]:
+    rows = await site.rows(
+        "SELECT type, payload, audience FROM domain_events WHERE type LIKE 'sync.%' ORDER BY created_at, id"
+    )
+    assert {tuple(row.audience) for row in rows} == {("operators",)}
+    return [(row.type, row.payload) for row in rows]
+
+
+async def test_operators_are_told_how_a_run_goes_and_when_it_is_over(site: Site) -> None:
+    await site.charge()
+    run = await site.run()
+    told = await _told(site)
+
+    assert told[0] == ("sync.started", {"syncRunId": run.id, "trigger": "test"})
+    segments = [(each["segment"], each["status"]) for kind, each in told if kind == "sync.progress"]
+    assert {segment for segment, _ in segments} == set(SEGMENTS)
+    assert {status for _, status in segments} == {"running", "success"}
+    assert told[-1] == (
+        "sync.completed",
+        {
+            "syncRunId": run.id,
+            "status": "completed",
+            "transactionsProcessed": 1,
+            "eventsCreated": 0,
+            "errorCount": 0,
+        },
+    )
+
+
+async def test_runs_that_fail_or_whose_worker_died_are_told_to_be_over_too(site: Site) -> None:
+    await site.execute("INSERT INTO sync_runs (trigger, status, started_at) VALUES ('test', 'running', now())")
+    site.steve.faults.replace([FaultRule(Fault.RESET)])
+    run = await site.run()
+    over = [told for kind, told in await _told(site) if kind == "sync.completed"]
+
+    assert [(each["status"], each["error"]) for each in over] == [("failed", "worker_died"), ("failed", "unreachable")]
+    assert [each["errorCount"] for each in over] == [1, 3]
+    assert over[1]["syncRunId"] == run.id

@@ -4,6 +4,9 @@ from polaris_common.charging.meters import KnownSession
 from polaris_common.charging.samples import MeterValues, power_w, register_wh
 from polaris_common.telemetry import MeterTelemetry
 
+LAST_SAMPLE = "Transaction.End"
+"""OCPP 1.6 ReadingContext: taken at the end of the transaction."""
+
 
 def telemetry_of(values: MeterValues, session: KnownSession | None) -> MeterTelemetry:
     """What screens show of ``values``; the session's energy only where its start is known and not after them."""
@@ -20,6 +23,7 @@ def telemetry_of(values: MeterValues, session: KnownSession | None) -> MeterTele
         session_id=session.id if session else None,
         user_mapping_id=session.tag_mapping_id if session else None,
         user_id=session.user_id if session else None,
+        ended_at=values.sampled_at if any(sample.context == LAST_SAMPLE for sample in values.samples) else None,
     )
 
 

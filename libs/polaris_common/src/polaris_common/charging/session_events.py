@@ -8,11 +8,17 @@ from polaris_common.clock import to_wire
 from polaris_common.domain.session_state import State
 from polaris_common.energy import kwh_text
 from polaris_common.events.catalogue import Audience, DomainEvent, SessionQuarantined, SessionStarted, SessionStopped
+from polaris_common.events.live import TagSeen
 
 
 def started(session: KnownSession) -> DomainEvent:
     """A car began to charge."""
     return SessionStarted(**_common(session, session.user_id), started_at=to_wire(session.started_at))
+
+
+def tag_seen(session: KnownSession) -> DomainEvent:
+    """A card was used to begin a session."""
+    return TagSeen(id_tag=session.id_tag, charge_box_id=session.charge_box_id, seen_at=to_wire(session.started_at))
 
 
 def ended(session: KnownSession) -> DomainEvent | None:

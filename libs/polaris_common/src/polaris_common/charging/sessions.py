@@ -235,6 +235,7 @@ class ChargingSessionRepository(Repository[ChargingSession]):
             applied.new += 1
             _note(applied, session)
             if not history or session.stopped_at is None:
+                self.uow.emit(session_events.tag_seen(session))
                 self.uow.emit(session_events.started(session))
                 self._emit_end(session)
 

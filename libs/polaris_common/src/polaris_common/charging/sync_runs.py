@@ -7,12 +7,13 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import exists, func, insert, select, text, update
+from sqlalchemy import Update, exists, func, insert, select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.exc import SQLAlchemyError
 
 from polaris_common.charging.schedule import ScheduleRepository
 from polaris_common.db import Database, Repository, UnitOfWork
+from polaris_common.events.live import SyncCompleted, SyncProgress, SyncStarted
 from polaris_common.models import SegmentStatus, SyncRun, SyncRunLog, SyncRunSegment, SyncRunStatus
 
 
@@ -88,13 +89,14 @@ class SyncRunRepository(Repository[SyncRun]):
         run = await self.one_or_none(select(SyncRun).where(SyncRun.status == SyncRunStatus.REQUESTED).with_for_update())
         if run is not None:
             run.status, run.started_at = SyncRunStatus.RUNNING, func.now()
+            self.uow.emit(SyncStarted(sync_run_id=run.id, trigger=run.trigger))
         return run
 
     async def bury(self) -> None:
         """Mark every run failed that a dead worker left running, with its open segments."""
         dead = select(SyncRun.id).where(SyncRun.status == SyncRunStatus.RUNNING)
         await self._close_segments(SyncRunSegment.sync_run_id.in_(dead), SegmentStatus.ERROR)
-        await self.uow.execute(
+        await self._end(
             update(SyncRun)
             .where(SyncRun.status == SyncRunStatus.RUNNING)
             .values(status=SyncRunStatus.FAILED, completed_at=func.now(), error="worker_died")
@@ -103,7 +105,7 @@ class SyncRunRepository(Repository[SyncRun]):
     async def finish(self, run_id: int, *, seen: int, new: int, changed: int, error: str | None = None) -> None:
         """Close a run with its counts; ``error`` is a code. A run that was declared dead stays dead."""
         await self._close_segments(SyncRunSegment.sync_run_id == run_id, SegmentStatus.ERROR)
-        await self.uow.execute(
+        await self._end(
             update(SyncRun)
             .where(SyncRun.id == run_id, SyncRun.status == SyncRunStatus.RUNNING)
             .values(
@@ -133,6 +135,7 @@ class SyncRunRepository(Repository[SyncRun]):
             values["completed_at"] = func.clock_timestamp()
         statement = upsert(SyncRunSegment).values(sync_run_id=run_id, segment=segment, **values)
         await self.uow.execute(statement.on_conflict_do_update(index_elements=["sync_run_id", "segment"], set_=values))
+        self.uow.emit(SyncProgress(sync_run_id=run_id, segment=segment, status=status.value, **asdict(counts)))
         return True
 
     async def log(self, run_id: int, segment: str, level: str, message: str, context: dict[str, Any] | None) -> None:
@@ -142,6 +145,13 @@ class SyncRunRepository(Repository[SyncRun]):
                 sync_run_id=run_id, segment=segment, level=level, message=message, context=context or None
             )
         )
+
+    async def _end(self, closing: Update) -> None:
+        """Close runs and tell how they went."""
+        closed = closing.returning(SyncRun.id).execution_options(synchronize_session=False)
+        ids = list((await self.uow.execute(closed)).scalars())
+        for row in (await self.uow.execute(_ENDED, {"ids": ids})).mappings() if ids else ():
+            self.uow.emit(SyncCompleted(**row))
 
     async def _close_segments(self, which: Any, status: SegmentStatus) -> None:
         await self.uow.execute(
@@ -202,6 +212,17 @@ async def recorded_segment(database: Database, run_id: int, segment: str) -> Asy
         raise
     await record.save(record.outcome)
 
+
+_ENDED = text("""
+SELECT r.id AS sync_run_id, r.status, r.error, r.transactions_seen AS transactions_processed,
+    (SELECT count(*) FROM lago_events WHERE id > coalesce(
+        (SELECT id FROM lago_events WHERE created_at < r.started_at ORDER BY id DESC LIMIT 1), 0)) AS events_created,
+    greatest(
+        (SELECT count(*) FROM sync_run_segments g WHERE g.sync_run_id = r.id AND g.status = 'error'),
+        (r.status = 'failed')::int
+    ) AS error_count
+FROM sync_runs r WHERE r.id = ANY(CAST(:ids AS bigint[])) ORDER BY r.id
+""")
 
 _HISTORY = text("""
 WITH success AS (

@@ -282,6 +282,7 @@ class DeviceScanRequested(DomainEvent):
     """A device is asked to read a card."""
 
     type: ClassVar[str] = "device.scan.requested"
+    shows_null: ClassVar[bool] = True
     device_id: UUID
     pairing_code: str
     purpose: str

@@ -20,11 +20,17 @@ async def is_kept(uow: UnitOfWork, seq: int) -> bool:
 
 
 async def read_after(
-    uow: UnitOfWork, seq: int, *, audiences: Sequence[str] | None = None, limit: int = 500
+    uow: UnitOfWork,
+    seq: int,
+    *,
+    audiences: Sequence[str] | None = None,
+    types: Sequence[str] | None = None,
+    limit: int = 500,
 ) -> Sequence[Any]:
     """Numbered events after ``seq`` in order: rows of (seq, id, created_at, type, audience, payload).
 
     ``audiences``: only what at least one of these may see; None reads everything (for the hub, which filters itself).
+    ``types``: only these; None reads all.
     """
     query = (
         select(
@@ -41,4 +47,6 @@ async def read_after(
     )
     if audiences is not None:
         query = query.where(DomainEventRow.audience.overlap(list(audiences)))
+    if types is not None:
+        query = query.where(DomainEventRow.type.in_(types))
     return (await uow.execute(query)).all()

@@ -8,14 +8,14 @@ import base64
 import hashlib
 import hmac
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from sqlalchemy import func, insert, literal, or_, select, text, update
+from sqlalchemy import ARRAY, Uuid, any_, func, insert, literal, or_, select, text, update
 from sqlalchemy.sql.elements import ColumnElement
 
 from polaris_common.db import Repository, UnitOfWork
@@ -193,6 +193,27 @@ class DeviceRepository(Repository[AppDevice]):
         held = select(AppDevice.id).where(AppDevice.id == device_id).with_for_update(skip_locked=True, key_share=True)
         statement = update(AppDevice).where(AppDevice.id.in_(held)).values(last_seen_at=func.now())
         await self.uow.execute(statement.execution_options(synchronize_session=False))
+
+    async def live_tokens(self, token_ids: Iterable[UUID]) -> set[UUID]:
+        """Those of these tokens that still stand for a device."""
+        query = (
+            select(DeviceToken.id)
+            .join(AppDevice, AppDevice.id == DeviceToken.device_id)
+            .where(
+                DeviceToken.id == any_(literal(list(token_ids), ARRAY(Uuid()))),
+                DeviceToken.revoked_at.is_(None),
+                DeviceToken.expires_at > func.now(),
+                AppDevice.deleted_at.is_(None),
+            )
+        )
+        return set((await self.uow.execute(query)).scalars())
+
+    async def note_heard(self, token_ids: Iterable[UUID]) -> None:
+        """The devices with these tokens hold their streams open."""
+        ids = literal(list(token_ids), ARRAY(Uuid()))
+        of_tokens = select(DeviceToken.device_id).where(DeviceToken.id == any_(ids))
+        seen = update(AppDevice).where(AppDevice.id.in_(of_tokens), AppDevice.deleted_at.is_(None))
+        await self.uow.execute(seen.values(last_seen_at=func.now()))
 
     async def add(self, owner_user_id: UUID, details: DeviceDetails, capabilities: Sequence[str]) -> AppDevice:
         """A new device of ``owner_user_id``."""

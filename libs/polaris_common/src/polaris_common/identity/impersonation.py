@@ -4,6 +4,7 @@ The view belongs to the operator's session. ``?as=<driver's id>`` on a request d
 one place that lets operators in as drivers is ``Views.view``, and it refuses whatever changes something.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -51,6 +52,11 @@ class ImpersonationRepository:
             ImpersonationAudit.minute >= func.date_trunc("day", func.now(), "UTC"),
         )
         return (await self._uow.execute(query.limit(1))).first() is not None
+
+    async def customers(self, user_ids: Iterable[UUID]) -> set[UUID]:
+        """Those of these people who are drivers."""
+        query = select(User.id).where(User.id.in_(list(user_ids)), User.role == Role.CUSTOMER)
+        return set((await self._uow.execute(query)).scalars())
 
     async def viewed(self, admin_id: UUID, customer_id: UUID, *, route: str, method: str) -> bool:
         """Note a view; True when it is this minute's first of this route."""

@@ -126,6 +126,11 @@ class PairingRepository(Repository[Pairing]):
         query = select(Pairing).where(*_on(target), Pairing.code == code, Pairing.expires_at > func.now())
         return await self.one_or_none(query.with_for_update() if for_update else query)
 
+    async def armed_code(self, target: Target) -> str | None:
+        """The code of the request that ``target`` waits for a card for; None when it waits for none."""
+        pairing = await self._armed(target)
+        return None if pairing is None else pairing.code
+
     async def by_id(self, pairing_id: int) -> Pairing | None:
         """A pairing, expired or not."""
         query = select(Pairing).where(Pairing.id == pairing_id)

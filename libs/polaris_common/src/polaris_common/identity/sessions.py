@@ -7,13 +7,30 @@ that is not active has no token that anybody knows.
 
 import hashlib
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, TypeGuard
 from uuid import UUID
 
-from sqlalchemy import Delete, Row, Select, Update, and_, delete, func, insert, or_, select, text, update
+from sqlalchemy import (
+    ARRAY,
+    Delete,
+    Row,
+    Select,
+    Update,
+    Uuid,
+    and_,
+    any_,
+    delete,
+    func,
+    insert,
+    literal,
+    or_,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.orm import aliased
 from sqlalchemy.sql.elements import ColumnElement
 
@@ -150,6 +167,27 @@ async def resolve_session(
     query = _sessions(customer_lifetime).where(AuthSession.token_hash == _hash(token))
     row = (await uow.execute(query)).one_or_none()
     return None if row is None else _signed_in(row)
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What holds of a live session: its person's role, and whose account it views."""
+
+    role: str
+    acting_as: UUID | None
+
+
+async def standing_sessions(
+    uow: UnitOfWork, session_ids: Iterable[UUID], *, customer_lifetime: timedelta
+) -> dict[UUID, Standing]:
+    """Of these sessions the live ones."""
+    ids = literal(list(session_ids), ARRAY(Uuid()))
+    rows = await uow.execute(_sessions(customer_lifetime).where(AuthSession.id == any_(ids)))
+    live = map(_signed_in, rows)
+    return {
+        each.session_id: Standing(each.user.role, each.impersonation.customer.id if each.impersonation else None)
+        for each in live
+    }
 
 
 async def keep_alive(uow: UnitOfWork, signed_in: SignedIn) -> bool:

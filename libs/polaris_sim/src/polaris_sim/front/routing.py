@@ -12,7 +12,7 @@ class Backend(StrEnum):
 
 _GATEWAY_PREFIXES = ("/api", "/auth", "/.well-known", "/app", "/c", "/u", "/m", "/docs")
 _GATEWAY_PATHS = frozenset({"/openapi.json", "/livez", "/readyz", "/healthz"})
-_STREAMS = "/api/stream/"
+_STREAMS = ("/api/stream/", "/api/admin/stream/")
 _STREAM_ENDINGS = ("-stream", "/stream", "/scan-detect")
 
 

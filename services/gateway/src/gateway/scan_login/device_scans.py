@@ -16,8 +16,10 @@ from gateway.scan_login.schemas import (
     SubscriptionStatus,
 )
 from gateway.scan_login.service import SHOWN_OF_ID_TAG
+from polaris_common.clock import to_wire
 from polaris_common.db import Database, UnitOfWork
 from polaris_common.events.catalogue import DeviceScanCompleted
+from polaris_common.events.live import TagSeen
 from polaris_common.http.errors import ApiError, NotFound
 from polaris_common.identity.audit import Audit, AuditEvent, Origin
 from polaris_common.identity.devices import ResolvedDevice, SecretVault, scan_signature
@@ -97,6 +99,7 @@ class DeviceScans:
                 success=read.found,
             )
         )
+        uow.emit(TagSeen(id_tag=id_tag, seen_at=to_wire(now)))
         return read, NothingToRedeem()
 
     def _is_signed(self, body: ScanResultBody, id_tag: str) -> bool:

@@ -6,6 +6,7 @@ from typing import Annotated
 import structlog
 from fastapi import APIRouter, Depends
 
+from notifier.admission import anyone
 from notifier.outages import DATABASE_OUTAGE
 from notifier.process import Notifier, notifier_of
 from polaris_common.http.errors import ServiceUnavailable, errors
@@ -13,7 +14,7 @@ from polaris_common.http.errors import ServiceUnavailable, errors
 PING_SECONDS = 3.0
 
 log = structlog.get_logger(__name__)
-router = APIRouter(tags=["health"])
+router = APIRouter(tags=["health"], dependencies=[Depends(anyone)])
 
 
 @router.get("/livez")

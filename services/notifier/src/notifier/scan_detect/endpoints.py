@@ -4,17 +4,17 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Query, Request
 
+from notifier.admission import ON_OUR_SURFACE, anyone
 from notifier.process import Notifier, notifier_of
 from notifier.scan_detect.response import ScanDetectResponse
 from notifier.scan_detect.service import PairingNotFound
-from notifier.scan_detect.slots import TooManyStreams
-from notifier.surface import on_our_surface
+from notifier.stream.census import TooManyStreams
 from polaris_common.http.client_address import site_of
 from polaris_common.http.errors import ApiError, NotFound, ServiceUnavailable, errors
 
 MAX_LENGTH = 255
 
-router = APIRouter(prefix="/api/auth", tags=["scan"], dependencies=[Depends(on_our_surface)])
+router = APIRouter(prefix="/api/auth", tags=["scan"], dependencies=[ON_OUR_SURFACE, Depends(anyone)])
 
 
 class TargetRequired(ApiError):

@@ -2,20 +2,11 @@
 
 from collections import Counter
 
-from polaris_common.http.errors import ApiError
+from notifier.stream.census import TooManyStreams
 
 PER_ADDRESS = 3
 IN_ALL = 500
 """Of one process."""
-
-
-class TooManyStreams(ApiError):
-    """The address has as many streams as it may."""
-
-    status, code, message = 429, "too_many_concurrent_streams", "Too many sign-ins are open here. Close one."
-
-    def __init__(self) -> None:
-        super().__init__(headers={"retry-after": "10"})
 
 
 class Slots:

@@ -7,7 +7,7 @@ import structlog
 
 from notifier.outages import DATABASE_OUTAGE
 from notifier.stream.connection import Connection
-from notifier.stream.frames import event_frame, position, resync
+from notifier.stream.frames import LoggedEvent
 from notifier.stream.hub import StreamHub
 from polaris_common.db import Database
 from polaris_common.events import log as event_log
@@ -25,6 +25,8 @@ class _Page:
     encoded: bytes
     reaches: int
     last_sent: int
+    ends: bool = False
+    """The stream is over with it."""
 
 
 class CatchUp:
@@ -45,22 +47,30 @@ class CatchUp:
             await connection.wait(RETRY_SECONDS)
             return b""
         connection.position = page.reaches
+        if page.ends:
+            connection.close()
+            return page.encoded
         if page.reaches < self._hub.last_seq:
             return page.encoded
         connection.behind = False
-        return page.encoded if page.last_sent == page.reaches else page.encoded + position(page.reaches)
+        return page.encoded if page.last_sent == page.reaches else page.encoded + connection.kind.moved(page.reaches)
 
     async def _read(self, connection: Connection) -> _Page:
-        after = connection.position
+        after, kind = connection.position, connection.kind
         async with self._reads, self._database.unit_of_work() as uow:
             newest = await event_log.last_seq(uow)
-            rows = await event_log.read_after(uow, after, audiences=list(connection.viewer.audiences), limit=BATCH)
+            rows = await event_log.read_after(
+                uow, after, audiences=list(connection.viewer.audiences), types=list(kind.types), limit=BATCH
+            )
+            events = [LoggedEvent(row.seq, row.type, row.payload) for row in rows]
+            frames = await kind.replay(uow, events)
             # Asked last: partitions go oldest first, so what is still there was there while the rows were read.
             complete = after == newest or (after < newest and await event_log.is_kept(uow, after + 1))
         if not complete:
             log.info("stream_resync", reason=connection.reason, after=after, newest=newest)
-            return _Page(resync(connection.reason), newest, after)
+            return _Page(kind.resync(connection.reason, newest), newest, newest)
         reaches = rows[-1].seq if len(rows) == BATCH else max([newest, *(row.seq for row in rows[-1:])])
-        sent = [row for row in rows if row.type in connection.kind.types]
-        encoded = b"".join([event_frame(row.seq, row.type, row.payload).encoded for row in sent])
-        return _Page(encoded, reaches, sent[-1].seq if sent else after)
+        ends = next((at for at, frame in enumerate(frames) if frame.is_last), None)
+        sent = frames if ends is None else frames[: ends + 1]
+        encoded = b"".join([frame.encoded for frame in sent])
+        return _Page(encoded, reaches, (sent[-1].seq or after) if sent else after, ends=ends is not None)

@@ -16,26 +16,52 @@ PROLOGUE = b"retry: 5000\n\n"
 class Frame:
     """One encoded frame. A waiting frame is replaced by a newer one of the same ``key``; events never are."""
 
-    __slots__ = ("encoded", "key", "seq", "type")
+    __slots__ = ("_chunk", "encoded", "is_last", "key", "seq")
 
-    def __init__(self, kind: str, encoded: bytes, *, key: Hashable, seq: int | None = None) -> None:
-        self.type, self.encoded, self.key, self.seq = kind, encoded, key, seq
+    def __init__(self, encoded: bytes, *, key: Hashable, seq: int | None = None, is_last: bool = False) -> None:
+        """``is_last``: the stream ends after it."""
+        self.encoded, self.key, self.seq, self.is_last = encoded, key, seq, is_last
+        self._chunk: bytes | None = None
+
+    @property
+    def chunk(self) -> bytes:
+        """The frame as a chunk of an HTTP/1.1 body, made once for all clients."""
+        if self._chunk is None:
+            self._chunk = b"%x\r\n%b\r\n" % (len(self.encoded), self.encoded)
+        return self._chunk
 
 
-def event_frame(seq: int, kind: str, payload: dict[str, Any]) -> Frame:
-    """A numbered domain event."""
-    text = json.dumps(payload, separators=(",", ":"), ensure_ascii=False)
-    return Frame(kind, f"id: {seq}\nevent: {kind}\ndata: {text}\n\n".encode(), key=seq, seq=seq)
+class LoggedEvent:
+    """One numbered domain event of the log."""
+
+    __slots__ = ("_frame", "payload", "seq", "type")
+
+    def __init__(self, seq: int, kind: str, payload: dict[str, Any]) -> None:
+        self.seq, self.type, self.payload = seq, kind, payload
+        self._frame: Frame | None = None
+
+    @property
+    def frame(self) -> Frame:
+        """The event as browsers get it."""
+        if self._frame is None:
+            text = f"id: {self.seq}\nevent: {self.type}\ndata: {compact(self.payload)}\n\n"
+            self._frame = Frame(text.encode(), key=self.seq, seq=self.seq)
+        return self._frame
+
+
+def compact(payload: object) -> str:
+    """JSON on one line."""
+    return json.dumps(payload, separators=(",", ":"), ensure_ascii=False)
 
 
 def meter_frame(telemetry: MeterTelemetry) -> Frame:
     """What a car draws right now; ``kwh`` is the station's register, ``sessionKwh`` the energy since the start."""
-    return Frame(METER, _unnumbered(METER, _meter_json(telemetry)), key=(METER, telemetry.transaction_id))
+    return Frame(_unnumbered(METER, _meter_json(telemetry)), key=(METER, telemetry.transaction_id))
 
 
 def heartbeat_frame() -> Frame:
     """Shows the client (and every proxy between) that the stream lives."""
-    return Frame("heartbeat", _unnumbered("heartbeat", f'{{"ts":{time.time_ns() // 1_000_000}}}'), key="heartbeat")
+    return Frame(_unnumbered("heartbeat", f'{{"ts":{time.time_ns() // 1_000_000}}}'), key="heartbeat")
 
 
 def resync(reason: str) -> bytes:
@@ -79,6 +105,7 @@ def _meter_json(telemetry: MeterTelemetry) -> str:
         "registerWh": _json(register),
         "sessionWh": _json(session),
         "sessionKwh": None if session is None else _json(kwh_text(session)),
+        "endedAt": None if telemetry.ended_at is None else _json(to_wire(telemetry.ended_at)),
     }
     return "{" + ",".join(f'"{name}":{text}' for name, text in fields.items() if text is not None) + "}"
 

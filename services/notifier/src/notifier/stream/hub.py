@@ -10,8 +10,7 @@ from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 from itertools import chain, takewhile
 from random import uniform
-from typing import Any, TypeVar
-from uuid import UUID
+from typing import Any
 
 import structlog
 from pydantic import ValidationError
@@ -19,33 +18,21 @@ from redis.asyncio import Redis
 
 from notifier.outages import DATABASE_OUTAGE, REDIS_OUTAGE
 from notifier.settings import NotifierSettings
+from notifier.stream.census import Census, StreamLimit, discard
 from notifier.stream.connection import Connection
-from notifier.stream.frames import Frame, bye, event_frame, meter_frame, retry
+from notifier.stream.frames import METER, LoggedEvent, meter_frame, retry
 from polaris_common import telemetry
 from polaris_common.db import Database
 from polaris_common.events import log as event_log
-from polaris_common.events.catalogue import user_audience
+from polaris_common.events.catalogue import Audience
 from polaris_common.events.relay import EVENTS_CHANNEL
-from polaris_common.http.errors import ApiError
 
 POLL_SECONDS = 1.0
 OUTAGE_SECONDS = 1.0
 RESTART_RETRY_SECONDS = (1.0, 5.0)
 """Clients of a stopping process come back spread over this time."""
-REPLACED_RETRY_SECONDS = (30.0, 60.0)
-
-K = TypeVar("K")
 
 log = structlog.get_logger(__name__)
-
-
-class StreamLimit(ApiError):
-    """This process serves as many streams as it may."""
-
-    status, code, message = 503, "stream_limit", "Too many live connections right now. Try again in half a minute."
-
-    def __init__(self) -> None:
-        super().__init__(headers={"Retry-After": "30"})
 
 
 class StreamHub:
@@ -53,11 +40,9 @@ class StreamHub:
 
     def __init__(self, database: Database, redis: Redis, settings: NotifierSettings) -> None:
         self._database, self._redis = database, redis
-        self._max_streams = settings.sse_max_streams
-        self._max_per_user = settings.sse_max_streams_per_user
+        self._census = Census(settings)
         self._interval = settings.sse_heartbeat_seconds
         self._by_audience: dict[str, dict[Connection, None]] = {}
-        self._by_user: dict[UUID, dict[Connection, None]] = {}
         self._due: dict[Connection, float] = {}
         self._news = asyncio.Event()
         self._stopping = False
@@ -80,19 +65,19 @@ class StreamHub:
             self.last_seq = await event_log.last_seq(uow)
 
     def add(self, connection: Connection) -> None:
-        """Feed ``connection`` from now on; a person's oldest stream makes room for their newest.
+        """Feed ``connection`` from now on; a principal's oldest stream makes room for their newest.
 
         Raises:
-            StreamLimit: the process is full or about to stop.
+            StreamLimit: the process, or this class of streams, is full, or the process is about to stop.
+            TooManyStreams: the place that it comes from has as many as it may.
         """
-        if self._stopping or len(self._due) >= self._max_streams:
+        if self._stopping:
             raise StreamLimit
-        user_id = connection.viewer.user_id
-        if len(self._by_user.get(user_id, ())) >= self._max_per_user:
-            oldest = next(iter(self._by_user[user_id]))
+        oldest = self._census.one_too_many(connection)
+        if oldest is not None:
             self.remove(oldest)
-            oldest.close(retry(uniform(*REPLACED_RETRY_SECONDS)) + bye("replaced"))
-        self._by_user.setdefault(user_id, {})[connection] = None
+            oldest.close(oldest.kind.replaced(oldest.position))
+        self._census.add(connection)
         self._due[connection] = time.monotonic() + self._interval
         for audience in connection.viewer.audiences:
             self._by_audience.setdefault(audience, {})[connection] = None
@@ -102,9 +87,9 @@ class StreamHub:
         if connection not in self._due:
             return
         del self._due[connection]
-        _discard(self._by_user, connection.viewer.user_id, connection)
+        self._census.remove(connection)
         for audience in connection.viewer.audiences:
-            _discard(self._by_audience, audience, connection)
+            discard(self._by_audience, audience, connection)
 
     def due(self) -> list[Connection]:
         """The connections whose heartbeat is due; each comes again an interval later."""
@@ -166,8 +151,9 @@ class StreamHub:
         self.last_seq = row.seq
         viewers = self._viewers(row.audience)
         if viewers:
-            frame = event_frame(row.seq, row.type, row.payload)
-            _offer(frame, viewers)
+            event = LoggedEvent(row.seq, row.type, row.payload)
+            for connection in viewers:
+                connection.hear(event)
 
     def _hear(self, message: dict[str, Any]) -> None:
         if message["channel"] == EVENTS_CHANNEL.encode():
@@ -178,9 +164,11 @@ class StreamHub:
         except ValidationError:
             log.warning("telemetry_unreadable")
             return
-        viewers = self._viewers([] if measured.user_id is None else [user_audience(measured.user_id)])
+        viewers = self._viewers(Audience.operators_and(measured.user_id).names)
         if viewers:
-            _offer(meter_frame(measured), viewers)
+            frame = meter_frame(measured)
+            for connection in viewers:
+                connection.show(METER, frame)
 
     def _viewers(self, audiences: Iterable[str]) -> Collection[Connection]:
         found = [self._by_audience[name] for name in audiences if name in self._by_audience]
@@ -192,15 +180,3 @@ class StreamHub:
         self.last_seq = seq
         for connection in self:
             connection.fall_behind("log_broken_off")
-
-
-def _offer(frame: Frame, viewers: Collection[Connection]) -> None:
-    for connection in viewers:
-        connection.offer(frame)
-
-
-def _discard(index: dict[K, dict[Connection, None]], key: K, connection: Connection) -> None:
-    entries = index.get(key, {})
-    entries.pop(connection, None)
-    if not entries:
-        index.pop(key, None)

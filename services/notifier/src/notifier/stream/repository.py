@@ -1,15 +1,15 @@
 """What streams read from the database besides the event log."""
 
-from collections.abc import Iterable
 from uuid import UUID
 
-from sqlalchemy import ARRAY, Uuid, any_, func, literal, select
+from sqlalchemy import exists, select
 
 from polaris_common.db import UnitOfWork
-from polaris_common.models import AuthSession, ChargingSession, LiveMeter, SessionState, User
+from polaris_common.models import AppDevice, ChargingSession, LiveMeter, SessionState
 from polaris_common.telemetry import MeterTelemetry
 
-_UUIDS = ARRAY(Uuid())
+MAX_METERS = 2_000
+"""Open sessions whose values an operator's screen begins with; the newest."""
 
 
 class StreamRepository:
@@ -18,24 +18,24 @@ class StreamRepository:
     def __init__(self, uow: UnitOfWork) -> None:
         self._uow = uow
 
-    async def live_roles(self, session_ids: Iterable[UUID]) -> dict[UUID, str]:
-        """Of these sign-in sessions the ones that still stand, with their owner's role; by the database's clock."""
-        query = (
-            select(AuthSession.id, User.role)
-            .join(User, User.id == AuthSession.user_id)
-            .where(AuthSession.id == any_(literal(list(session_ids), _UUIDS)), AuthSession.expires_at > func.now())
-        )
-        return {row.id: row.role for row in await self._uow.execute(query)}
-
-    async def live_meters_of(self, user_id: UUID) -> list[MeterTelemetry]:
-        """The latest values of this driver's open charging sessions, oldest session first."""
+    async def live_meters(self, user_id: UUID | None = None) -> list[MeterTelemetry]:
+        """The latest values of a driver's open charging sessions, or of everybody's; oldest session first."""
         query = (
             select(LiveMeter, ChargingSession)
             .join(ChargingSession, ChargingSession.steve_transaction_id == LiveMeter.steve_transaction_id)
-            .where(ChargingSession.user_id == user_id, ChargingSession.state == SessionState.OPEN)
-            .order_by(ChargingSession.id)
+            .where(ChargingSession.state == SessionState.OPEN)
+            .order_by(ChargingSession.id.desc())
+            .limit(MAX_METERS)
         )
-        return [_telemetry(row.LiveMeter, row.ChargingSession) for row in await self._uow.execute(query)]
+        if user_id is not None:
+            query = query.where(ChargingSession.user_id == user_id)
+        rows = (await self._uow.execute(query)).all()
+        return [_telemetry(row.LiveMeter, row.ChargingSession) for row in reversed(rows)]
+
+    async def device_exists(self, device_id: UUID) -> bool:
+        """Whether there is such a device, and not removed."""
+        there = exists().where(AppDevice.id == device_id, AppDevice.deleted_at.is_(None))
+        return bool(await self._uow.session.scalar(select(there)))
 
 
 def _telemetry(meter: LiveMeter, session: ChargingSession) -> MeterTelemetry:

@@ -8,8 +8,8 @@ from starlette.types import Receive, Scope, Send
 
 from notifier.stream.catch_up import CatchUp
 from notifier.stream.connection import Connection
-from notifier.stream.frames import PROLOGUE, position
 from notifier.stream.hub import StreamHub
+from notifier.stream.outlet import Outlet
 
 HEADERS = {
     "Content-Type": "text/event-stream",
@@ -20,7 +20,9 @@ HEADERS = {
 
 
 class EventStreamResponse(Response):
-    """One open stream. Two tasks: the server's own for sending, one that notices when the client leaves."""
+    """One open stream. Two tasks: the server's own for what cannot be written at once, one that notices when the client
+    leaves.
+    """
 
     def __init__(self, connection: Connection, hub: StreamHub, catch_up: CatchUp) -> None:
         self.status_code, self.background = 200, None
@@ -33,6 +35,7 @@ class EventStreamResponse(Response):
         try:
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
             await _body(send, self._opening())
+            self._connection.outlet = Outlet.of(scope)
             while not self._connection.closing:
                 chunk = await self._next()
                 if chunk:
@@ -45,9 +48,9 @@ class EventStreamResponse(Response):
                 await leaving
 
     def _opening(self) -> bytes:
-        state = self._connection.take()
-        where = b"" if self._connection.behind else position(self._connection.position)
-        return PROLOGUE + where + state
+        connection = self._connection
+        state = connection.take()
+        return connection.kind.opening(connection.position, behind=connection.behind) + state
 
     async def _next(self) -> bytes:
         if self._connection.behind:

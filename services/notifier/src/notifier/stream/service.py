@@ -1,70 +1,81 @@
-"""Opening a stream: who it is, what they may see and from where it goes on."""
+"""Opening a stream: from where it goes on, and the state that it begins with."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 
 import structlog
 
 from notifier.outages import DATABASE_OUTAGE
-from notifier.stream.connection import Connection, StreamKind, Viewer
-from notifier.stream.frames import METER, meter_frame
+from notifier.stream.connection import Connection, Viewer
+from notifier.stream.frames import Frame
 from notifier.stream.hub import StreamHub
-from notifier.stream.repository import StreamRepository
+from notifier.stream.kinds import StreamKind
 from polaris_common.db import Database, UnitOfWork
-from polaris_common.events.catalogue import SessionBilled, SessionStarted, SessionStopped
-from polaris_common.http.errors import ServiceUnavailable, Unauthorized
-from polaris_common.identity.principals import Driver
-from polaris_common.identity.sessions import SignedIn, resolve_session
-
-CUSTOMER = StreamKind("customer", frozenset({SessionStarted.type, SessionStopped.type, SessionBilled.type, METER}))
-"""What drivers' apps show live. Who opens it sees their own and public events, operators too."""
+from polaris_common.http.errors import ServiceUnavailable
 
 MAX_EVENT_ID = 2**63 - 1
+
+Beginning = Callable[[UnitOfWork], Awaitable[Sequence[Frame]]]
+"""Reads the state that a stream begins with."""
 
 log = structlog.get_logger(__name__)
 
 
-class StreamOpener:
-    """Opens streams for signed-in people."""
+class Reads:
+    """Reading the database for single streams: a limited number at a time, and "later" while it is away."""
 
-    def __init__(self, database: Database, hub: StreamHub, reads: asyncio.Semaphore, *, max_pending: int) -> None:
-        self._database, self._hub, self._reads = database, hub, reads
-        self._max_pending = max_pending
+    def __init__(self, database: Database, turns: asyncio.Semaphore) -> None:
+        self._database, self._turns = database, turns
 
-    async def open_customer(self, tokens: Iterable[str], *, last_event_id: int | None) -> Connection:
-        """A stream of what concerns the person behind one of ``tokens``; first the state of their open sessions.
+    @asynccontextmanager
+    async def unit_of_work(self) -> AsyncIterator[UnitOfWork]:
+        """A transaction.
 
         Raises:
-            Unauthorized: no token stands for a live session.
-            StreamLimit: the process is full.
-            ServiceUnavailable: the database is away.
+            ServiceUnavailable: the database is away. Never a 401 then: the app would forget its credentials.
         """
         try:
-            async with self._reads, self._database.unit_of_work() as uow:
-                signed_in = await _signed_in(uow, tokens)
-                connection = self._connection(CUSTOMER, signed_in, last_event_id)
-                self._hub.add(connection)  # before the state is read, so no change falls between the two
-                try:
-                    meters = await StreamRepository(uow).live_meters_of(signed_in.user.id)
-                except BaseException:
-                    self._hub.remove(connection)
-                    raise
+            async with self._turns, self._database.unit_of_work() as uow:
+                yield uow
         except DATABASE_OUTAGE as error:
             log.warning("stream_not_opened", error=type(error).__name__)
             raise ServiceUnavailable(headers={"Retry-After": "5"}) from error
-        connection.offer_first([meter_frame(telemetry) for telemetry in meters])
-        return connection
 
-    def _connection(self, kind: StreamKind, signed_in: SignedIn, last_event_id: int | None) -> Connection:
-        user = signed_in.user
+
+class StreamOpener:
+    """Opens streams for those who were let in."""
+
+    def __init__(self, hub: StreamHub, reads: Reads, *, max_pending: int) -> None:
+        self._hub, self._reads, self._max_pending = hub, reads, max_pending
+
+    async def open(
+        self, kind: StreamKind, viewer: Viewer, *, last_event_id: int | None, beginning: Beginning | None = None
+    ) -> Connection:
+        """A stream of ``kind`` that goes on after ``last_event_id``; what ``beginning`` reads comes first.
+
+        Raises:
+            StreamLimit, TooManyStreams: there are too many.
+            ServiceUnavailable: the database is away.
+        """
         level = self._hub.last_seq
-        return Connection(
+        connection = Connection(
             kind,
-            Viewer(user.id, signed_in.session_id, user.role, Driver(user.id).audiences),
+            viewer,
             position=level if last_event_id is None else last_event_id,
             behind=last_event_id not in (None, level),
             max_pending=self._max_pending,
         )
+        self._hub.add(connection)  # before the state is read, so no change falls between the two
+        if beginning is None:
+            return connection
+        try:
+            async with self._reads.unit_of_work() as uow:
+                connection.offer_first(list(await beginning(uow)))
+        except BaseException:
+            self._hub.remove(connection)
+            raise
+        return connection
 
 
 def read_event_id(header: str | None) -> int | None:
@@ -72,11 +83,3 @@ def read_event_id(header: str | None) -> int | None:
     if header is None or not header.isascii() or not header.isdigit() or len(header) > 100:
         return None
     return min(int(header), MAX_EVENT_ID) or None
-
-
-async def _signed_in(uow: UnitOfWork, tokens: Iterable[str]) -> SignedIn:
-    for token in tokens:
-        signed_in = await resolve_session(uow, token)
-        if signed_in is not None:
-            return signed_in
-    raise Unauthorized

@@ -4,7 +4,9 @@ from collections.abc import Collection, Sequence
 
 from sqlalchemy import select, text
 
+from polaris_common.clock import to_wire
 from polaris_common.db import Repository
+from polaris_common.events.live import ChargerStateChanged
 from polaris_common.ids import new_public_id
 from polaris_common.models import Charger
 from polaris_common.steve import SteveChargeBox
@@ -33,6 +35,23 @@ _CONNECTORS = text("""
 INSERT INTO charger_connectors (charge_box_id, connector_id)
 SELECT * FROM unnest(CAST(:boxes AS text[]), CAST(:connectors AS int[])) ORDER BY 1, 2
 ON CONFLICT DO NOTHING
+""")
+
+# What can be known without a status from SteVe: a session is open there, there is none, or the box is gone.
+_STATUS = text("""
+UPDATE charger_connectors AS c SET status = v.status, status_at = now()
+FROM (
+    SELECT k.charge_box_id, k.connector_id,
+        CASE WHEN b.gone_at IS NOT NULL THEN 'Unavailable'
+             WHEN s.connector_id IS NOT NULL THEN 'Charging' ELSE 'Available' END AS status
+    FROM charger_connectors k
+    JOIN chargers b USING (charge_box_id)
+    LEFT JOIN (SELECT DISTINCT charge_box_id, connector_id FROM charging_sessions WHERE state = 'open') s
+        ON s.charge_box_id = k.charge_box_id AND s.connector_id = k.connector_id
+    WHERE CAST(:boxes AS text[]) IS NULL OR k.charge_box_id = ANY(CAST(:boxes AS text[]))
+) AS v
+WHERE c.charge_box_id = v.charge_box_id AND c.connector_id = v.connector_id AND c.status IS DISTINCT FROM v.status
+RETURNING c.charge_box_id, c.connector_id, c.status, c.status_at
 """)
 
 
@@ -69,6 +88,20 @@ class ChargerRepository(Repository[Charger]):
         sockets = sorted((charge_box_id, number) for charge_box_id, number in connectors if number > 0)
         arrays = {"boxes": [box for box, _ in sockets], "connectors": [number for _, number in sockets]}
         await self.uow.execute(_CONNECTORS, arrays)
+        await self.notice_statuses({charge_box_id for charge_box_id, _ in sockets})
+
+    async def notice_statuses(self, boxes: Collection[str] | None = None) -> int:
+        """Compare what connectors do with what was known, on these boxes or all, and tell what is new; how many."""
+        rows = (await self.uow.execute(_STATUS, {"boxes": None if boxes is None else list(boxes)})).all()
+        for row in sorted(rows):
+            event = ChargerStateChanged(
+                charge_box_id=row.charge_box_id,
+                connector_id=row.connector_id,
+                status=row.status,
+                updated_at=to_wire(row.status_at),
+            )
+            self.uow.emit(event)
+        return len(rows)
 
     async def _unknown(self, boxes: Collection[str]) -> set[str]:
         query = text("SELECT charge_box_id FROM chargers WHERE charge_box_id = ANY(CAST(:boxes AS text[]))")

@@ -20,6 +20,8 @@ async def refresh_chargers(
     boxes = await steve.charge_boxes() if capabilities.charge_boxes else None
     if boxes is None:
         await record.log("info", "SteVe cannot list charge boxes; those with sessions are known")
+        async with database.unit_of_work() as uow:
+            await ChargerRepository(uow).notice_statuses()
         return
     async with database.unit_of_work() as uow:
         chargers = ChargerRepository(uow)
@@ -29,6 +31,7 @@ async def refresh_chargers(
             record.counts.new += await chargers.seen(boxes)
             gone = await chargers.only({box.charge_box_id for box in boxes})
             record.counts.changed += len(gone)
+        await chargers.notice_statuses()
     if not boxes and known:
         await record.log("warn", "SteVe listed no charge box at all; the registry stays as it is", known=known)
     elif gone:

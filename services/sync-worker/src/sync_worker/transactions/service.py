@@ -139,6 +139,7 @@ class TransactionSync:
         async with self.database.unit_of_work() as uow:
             moved = await ChargingSessionRepository(uow).find_zombies(silent_after=self._silent_after)
             if moved:
+                await ChargerRepository(uow).notice_statuses()
                 uow.after_commit(self._jobs.bill_due)
         return moved
 
@@ -153,6 +154,7 @@ class TransactionSync:
             there = (await transactions_by_id(self.steve, chunk, id_lists=id_lists)).ids()
             async with self.database.unit_of_work() as uow:
                 marked += await ChargingSessionRepository(uow).vanish(chunk - there)
+                await ChargerRepository(uow).notice_statuses()
                 uow.after_commit(self._jobs.bill_due)
         return marked
 
@@ -182,6 +184,7 @@ class TransactionSync:
         async with self.database.unit_of_work() as uow:
             looked.vanished = await ChargingSessionRepository(uow).vanish(ids - found.ids())
             if looked.vanished:
+                await ChargerRepository(uow).notice_statuses()
                 uow.after_commit(self._jobs.bill_due)
         return looked
 
