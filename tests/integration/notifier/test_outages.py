@@ -97,7 +97,7 @@ async def test_while_the_database_is_away_streams_stay_and_lose_nothing(
                 await world.emit(started(driver.audience, n))
             await number_waiting(relay)
             reader = {"catch_up_interrupted"} if resuming else set()
-            await until(lambda: {"event_log_unreachable", "sessions_unchecked", *reader} <= noticed)
+            await until(lambda: {"event_log_unreachable", "rights_unchecked", *reader} <= noticed)
             assert (await stream.next(heartbeats=True)).event == "heartbeat"
             refused = await StreamClient(replica.port, driver.token).connect()
             assert (refused.status_code, refused.headers["retry-after"]) == (503, "5")
