@@ -30,7 +30,8 @@ class AppParser:
         self.comments: list[bytes] = []
         self.raw = b""
         self._rest = b""
-        self._name, self._data, self._id = "", [], ""
+        self._name, self._id = "", ""
+        self._data: list[str] = []
 
     def feed(self, chunk: bytes) -> list[AppEvent]:
         """The events that ``chunk`` completes."""

@@ -127,7 +127,7 @@ class Cast:
         about: dict[str, Any] = {"audience": audience}
         if "device_id" in kind.model_fields:
             about["device_id"] = self.phone.id
-        return ModelFactory.create_factory(kind).build(**about)  # type: ignore[no-any-return]
+        return ModelFactory.create_factory(kind).build(**about)
 
     async def heard(self, world: StreamWorld) -> dict[str, set[str]]:
         """What each stream has got, up to a mark that all of them get."""
@@ -231,7 +231,7 @@ async def test_an_operators_notification_reaches_no_driver_and_one_operators_own
     created = event_types()["notification.created"]
 
     def notification(audience: Audience, title: str) -> DomainEvent:
-        return ModelFactory.create_factory(created).build(audience=audience, title=title)  # type: ignore[no-any-return]
+        return ModelFactory.create_factory(created).build(audience=audience, title=title)
 
     path = "/api/admin/notifications/stream"
     async with (
@@ -261,7 +261,8 @@ async def test_the_anonymous_and_the_wrong_kind_of_caller_get_no_stream(world: S
         "/api/admin/notifications/stream",
         f"/api/admin/devices/{phone.id}/logs-stream",
     ]
-    nobody, a_driver, an_operator = {}, _cookie(driver), _cookie(operator)
+    nobody: dict[str, str] = {}
+    a_driver, an_operator = _cookie(driver), _cookie(operator)
     bearer = {"Authorization": f"Bearer {phone.token}"}
     expected = [
         *((path, ADMIN_HOST, who, 401) for path in admin for who in (nobody, bearer)),
