@@ -6,7 +6,10 @@ from polaris_common.events.catalogue import (
     BillingResumed,
     BillingStopped,
     BooksDiffer,
+    CardReportedLost,
     CardsSwitched,
+    ComponentDown,
+    ComponentRecovered,
     CustomerAccountBlocked,
     CustomerAccountProvisioned,
     DeviceFeatureFlagsChanged,
@@ -70,10 +73,9 @@ TOPICS: dict[str, frozenset[str]] = {
     "billing": frozenset(
         {EventsRequeued.type, BooksDiffer.type, LateEnergy.type, BillingStopped.type, BillingResumed.type}
     ),
-    "notices": frozenset({OperatorNotice.type, QrSignInSuspicious.type}),
-    "accounts": frozenset(
-        {CustomerAccountProvisioned.type, CustomerAccountBlocked.type, SignedInByCard.type, CardsSwitched.type}
-    ),
+    "notices": frozenset({OperatorNotice.type, QrSignInSuspicious.type, ComponentDown.type, ComponentRecovered.type}),
+    "accounts": frozenset({CustomerAccountProvisioned.type, CustomerAccountBlocked.type, SignedInByCard.type}),
+    "cards": frozenset({CardsSwitched.type, CardReportedLost.type, TagSeen.type}),
     "devices": frozenset({DeviceRegistered.type, DeviceScanCompleted.type}),
     "flags": frozenset({FeatureFlagsChanged.type, DeviceFeatureFlagsChanged.type}),
 }
