@@ -7,16 +7,17 @@ BIN := $(VENV)/bin
 CSV ?=
 ARGS ?=
 EXAMPLES ?= 1000
+SEEDS ?= 1 2 3
 PACKAGES := $(wildcard libs/*) $(wildcard services/*)
 CODE := libs services tests
 TYPED := libs/polaris_common/src libs/polaris_sim/src libs/polaris_cli/src \
 	services/gateway/src services/notifier/src services/sync-worker/src services/billing-bridge/src tests
 
 .DEFAULT_GOAL := help
-.PHONY: help demo replay test test-browser chaos bench ci lint types contracts format openapi lock up down clean
+.PHONY: help demo replay replay-chaos test test-browser chaos bench ci lint types contracts format openapi lock up down clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.demo ## Run everything with simulated cars; Ctrl-C stops it (ARGS=--headless, ARGS=--fresh)
 	@exec $(BIN)/polaris demo $(ARGS)
@@ -24,6 +25,13 @@ demo: $(VENV)/.demo ## Run everything with simulated cars; Ctrl-C stops it (ARGS
 replay: $(VENV)/.demo ## Charge every row of a CSV and prove that the books balance (CSV=file, ARGS="--chaos 1")
 	@test -n "$(CSV)" || { echo "Say which file: make replay CSV=sessions.csv" >&2; exit 2; }
 	@exec $(BIN)/polaris replay "$(CSV)" $(ARGS)
+
+replay-chaos: $(VENV)/.demo ## The same with services killed at random, once for each seed (CSV=file, SEEDS="1 2 3")
+	@test -n "$(CSV)" || { echo "Say which file: make replay-chaos CSV=sessions.csv" >&2; exit 2; }
+	@failed=0; for seed in $(SEEDS); do \
+		said=$$($(BIN)/polaris replay "$(CSV)" --chaos $$seed $(ARGS)) && verdict=balanced || { \
+			verdict="NOT BALANCED (status $$?)"; failed=1; }; \
+		echo "seed $$seed: $$verdict $$(echo "$$said" | tail -n 1)"; done; exit $$failed
 
 test: $(VENV)/.dev ## Run all tests; starts its own PostgreSQL and Redis
 	$(BIN)/pytest --numprocesses auto --dist loadfile $(ARGS)

@@ -119,6 +119,18 @@ def retry_event(
     _leave(lambda: run(transaction_id, Again(reason, although_closed)))
 
 
+@billing_app.command(name="accept-lago")
+def accept_lago(
+    *,
+    code: Annotated[str | None, typer.Option("--code", help="What the first call printed.")] = None,
+    reason: Annotated[str | None, typer.Option("--reason", help="Why, for the record.")] = None,
+) -> None:
+    """Show what a deliberate move to another Lago organisation would mean, then accept it."""
+    from polaris_cli.billing.command import accept_lago as run  # noqa: PLC0415
+
+    _leave(lambda: run(code, reason))
+
+
 @session_app.callback()
 def _session_commands() -> None:
     """One charging session."""

@@ -6,9 +6,10 @@ import sys
 from dataclasses import dataclass
 
 from polaris_cli.database import actor, in_unit_of_work, settings, with_database
-from polaris_cli.problems import CommandError
+from polaris_cli.problems import BadInput, CommandError
 from polaris_common.books.invoices import invoice_differences
 from polaris_common.books.lago_check import LagoCheck, UsageUnreadable
+from polaris_common.books.lago_move import Organisation, accept_move, move_to, read_organisation
 from polaris_common.books.redelivery import resend_lost, retry_event
 from polaris_common.books.sentences import sentence
 from polaris_common.books.status import billing_status
@@ -90,6 +91,46 @@ def resend(subscription: str, again: Again) -> int:
     )
     sys.stdout.write(f"{count} events will be sent again.\n")
     return 0
+
+
+def accept_lago(code: str | None, reason: str | None) -> int:
+    """Show what a move to the Lago organisation of LAGO_API_KEY would mean; with the code that this prints, accept it.
+
+    Raises:
+        BadInput: Lago is not configured, or a code comes without a reason.
+        CommandError: Lago does not show its lists.
+        Refused: Lago shows something else than the code stands for.
+    """
+    if code is not None and reason is None:
+        raise BadInput("Say why: --reason.")
+    organisation = asyncio.run(_organisation())
+    if code is not None:
+        asyncio.run(
+            in_unit_of_work(lambda uow: accept_move(uow, organisation, code, reason=reason or "", actor=actor()))
+        )
+        sys.stdout.write("Accepted. The mirror follows within minutes: polaris billing status.\n")
+        return 0
+    move = asyncio.run(in_unit_of_work(lambda uow: move_to(uow, organisation)))
+    for kind, ids in organisation.ids.items():
+        name = f"{kind.replace('_', ' ')}s"
+        sys.stdout.write(f"{name:<20}{len(ids):>8} shown {move.leaving[kind]:>8} of ours would go\n")
+    sys.stdout.write(f"{move.unpaid_cards} active cards would have no subscription and be switched off.\n")
+    sys.stdout.write(f"{move.unsent} events that are not delivered would go to this organisation.\n")
+    sys.stdout.write(f"To accept exactly this: polaris billing accept-lago --code {organisation.code} --reason WHY\n")
+    return 0
+
+
+async def _organisation() -> Organisation:
+    lago_settings = settings(LagoSettings)
+    if lago_settings.lago_api_url is None or lago_settings.lago_api_key is None:
+        raise BadInput("LAGO_API_URL and LAGO_API_KEY say which organisation is meant.")
+    lago = LagoClient(lago_settings)
+    try:
+        return await read_organisation(lago)
+    except (LagoUnavailable, LagoRefused) as error:
+        raise CommandError(f"Lago does not show its lists: {error}.") from None
+    finally:
+        await lago.close()
 
 
 async def _verify(database: Database) -> tuple[Totals, list[Difference]]:

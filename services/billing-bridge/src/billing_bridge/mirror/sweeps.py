@@ -20,6 +20,7 @@ from billing_bridge.mirror.entities import (
     Row,
 )
 from billing_bridge.mirror.repository import MirrorRepository
+from polaris_common.books.lago_move import is_accepted
 from polaris_common.db import Database
 from polaris_common.lago import LagoClient, wire
 from polaris_common.models import LagoInvoice, LagoSubscription, LagoWallet
@@ -191,14 +192,17 @@ class Sweeper:
             return len(await MirrorRepository(uow).upsert(entity, chunk, read_at=read_at))
 
     async def _confirm_absent(self, sweep: Sweep, seen: set[str], read_at: datetime, swept: Swept) -> None:
-        """Another organisation's key, or a Lago that was emptied, confirms with a 404 that everything is gone."""
+        """Another organisation's key, or a Lago that was emptied, confirms with a 404 that everything is gone.
+
+        That is believed only when a person has accepted the other organisation.
+        """
         most = max(FEW_ABSENT, len(seen))
         limit = max(MAX_CONFIRMATIONS, most + 1) if sweep.is_whole else MAX_CONFIRMATIONS
         async with self._database.unit_of_work() as uow:
             absent = await MirrorRepository(uow).absent(
                 sweep.entity, sweep.scope(read_at.date()), seen, read_at=read_at, limit=limit
             )
-        if sweep.is_whole and len(absent) > most:
+        if sweep.is_whole and len(absent) > most and not await self._is_accepted(sweep.entity, seen):
             log.error("lago_list_not_believed", entity=sweep.entity.name, shown=len(seen))
             swept.believable = False
             return
@@ -208,3 +212,7 @@ class Sweeper:
             answer = await self.refetch(sweep.entity, lago_id, key)
             swept.changed += answer.changed
             swept.deleted += answer.deleted
+
+    async def _is_accepted(self, entity: Entity, seen: set[str]) -> bool:
+        async with self._database.unit_of_work() as uow:
+            return await is_accepted(uow, entity.name, seen)
