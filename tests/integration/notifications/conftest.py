@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -10,12 +11,15 @@ import pytest
 from sqlalchemy import insert
 from tests.support.sql import WithDatabase
 
+from notifier.notifications.mails import MailDesk
 from notifier.notifications.service import Projector
 from polaris_common.db import Database
 from polaris_common.events.catalogue import Audience, DomainEvent, OperatorNotice, SessionStopped
 from polaris_common.events.relay import number_waiting
 from polaris_common.ids import new_public_id
-from polaris_common.models import Role, User
+from polaris_common.models import ChargingSession, Role, User
+
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
 @dataclass
@@ -48,6 +52,29 @@ class TellingWorld(WithDatabase):
         await self.projector.run()
         return list(await self.rows("SELECT * FROM notifications ORDER BY id"))
 
+    async def session(self, user_id: UUID | None, session: int = 7, **values: Any) -> int:
+        """A settled charging session of 12.345 kWh; its id is whatever comes next."""
+        row = {
+            "steve_transaction_id": 1000 + session,
+            "charge_box_id": "CP-1",
+            "connector_id": 1,
+            "id_tag": "TAG",
+            "started_at": NOON,
+            "start_wh": 0,
+            "stopped_at": NOON + timedelta(hours=1),
+            "stop_wh": 12_345,
+            "state": "settled",
+            "user_id": user_id,
+        } | values
+        async with self.database.unit_of_work() as uow:
+            added = insert(ChargingSession).values(row).returning(ChargingSession.id)
+            session_id: int = (await uow.execute(added)).scalar_one()
+        return session_id
+
+    async def queued(self) -> list[Any]:
+        """The mails on the queue, oldest first."""
+        return list(await self.rows("SELECT * FROM outgoing_mails ORDER BY created_at, recipient"))
+
     async def announced(self, kind: str = "notification.created") -> list[Any]:
         """The events about notifications, oldest first."""
         return list(
@@ -59,7 +86,7 @@ class TellingWorld(WithDatabase):
 async def world(database: Database) -> AsyncIterator[TellingWorld]:
     """A world where nothing has happened."""
     relay = await database.connect_raw()
-    yield TellingWorld(database, relay, Projector(database, dashboard="https://lago.test"))
+    yield TellingWorld(database, relay, Projector(database, MailDesk(), dashboard="https://lago.test"))
     await relay.close()
 
 

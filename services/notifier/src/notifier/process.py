@@ -12,6 +12,7 @@ from redis.asyncio import Redis
 from notifier.mail.service import MailSender
 from notifier.mail.writing import MailWriter
 from notifier.metrics import count_streams
+from notifier.notifications.mails import MailDesk
 from notifier.notifications.service import Projector
 from notifier.push.apns import Apns
 from notifier.push.service import PushSender
@@ -82,7 +83,11 @@ class Notifier:
             customer_lifetime=self.settings.customer_lifetime,
         )
         relay = EventRelay(self.database, self._redis)
-        projector = Projector(self.database, dashboard=self.settings.lago_dashboard_url)
+        projector = Projector(
+            self.database,
+            None if self._mail_transport is None else MailDesk(),
+            dashboard=self.settings.lago_dashboard_url,
+        )
         tasks = [
             asyncio.create_task(run, name=name)
             for name, run in {

@@ -97,9 +97,20 @@ class Projector:
             notification = await NotificationRepository(uow).add(self._notification(rule, event, reader))
             if notification is not None:
                 made.append(notification)
-                if self._mails is not None:
-                    await self._mails.queue(uow, rule, event, notification)
+                await self._mail(uow, rule, event, notification)
         return made
+
+    async def _mail(self, uow: UnitOfWork, rule: Rule, event: Any, notification: Notification) -> None:
+        """A mail that cannot be made costs nobody the notification."""
+        if self._mails is None:
+            return
+        try:
+            async with uow.session.begin_nested():
+                await self._mails.queue(uow, rule, event, notification)
+        except Exception as error:
+            if is_outage(error):
+                raise
+            log.exception("notification_mail_not_made", type=event.type, seq=event.seq)
 
     def _notification(self, rule: Rule, event: Any, reader: User | None) -> NewNotification:
         payload = event.payload
