@@ -8,13 +8,14 @@ CSV ?=
 ARGS ?=
 EXAMPLES ?= 1000
 SEEDS ?= 1 2 3
+SEED ?= 7
 PACKAGES := $(wildcard libs/*) $(wildcard services/*)
 CODE := libs services tests
 TYPED := libs/polaris_common/src libs/polaris_sim/src libs/polaris_cli/src \
 	services/gateway/src services/notifier/src services/sync-worker/src services/billing-bridge/src tests
 
 .DEFAULT_GOAL := help
-.PHONY: help demo replay replay-chaos test test-browser chaos bench ci lint types contracts format openapi lock up down clean
+.PHONY: help demo replay replay-chaos test test-browser chaos fuzz bench ci lint types contracts format openapi lock up down clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,6 +46,10 @@ test-browser: $(VENV)/.dev ## Sign in with a real Chromium; as root it installs 
 
 chaos: $(VENV)/.dev ## Look for a sequence of events that breaks the books, another one each time (EXAMPLES=1000)
 	CHAOS_EXAMPLES=$(EXAMPLES) $(BIN)/pytest --numprocesses auto tests/chaos $(ARGS)
+
+fuzz: $(VENV)/.dev ## Random and made-up requests by everybody, against every route (EXAMPLES=10000 SEED=7)
+	FUZZ_EXAMPLES=$(EXAMPLES) FUZZ_SEED=$(SEED) $(BIN)/pytest tests/integration/gateway/test_random_input.py \
+		tests/integration/gateway/test_openapi.py $(ARGS)
 
 bench: $(VENV)/.dev ## Measure the whole; prints one JSON document (ARGS="--quick", ARGS="first_sync hooks")
 	@exec $(BIN)/python -m tests.bench $(ARGS)

@@ -3,20 +3,17 @@
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
 import pytest
 from fastapi.routing import APIRoute
-from sqlalchemy import insert, select, update
 from starlette.routing import BaseRoute
 from tests.support.gateway import ADMIN_URL, CUSTOMER_URL, GatewayWorld
+from tests.support.principals import EVERYBODY, Principals, principals_of
 
 from gateway.app import ROUTERS
 from polaris_common.http.callers import Caller, callers_of
-from polaris_common.identity.sessions import cookie_name, open_session
-from polaris_common.models import AppDevice, DeviceToken, Role, User
 
 REFUSED_FOR_WHAT_THEY_ASK = {
     ("driver", "POST", "/api/customer/impersonation/end"),
@@ -25,10 +22,6 @@ REFUSED_FOR_WHAT_THEY_ASK = {
 """Let in, and told 403 by the handler: only operators view accounts, a device removes only itself."""
 
 UNKNOWN = {"user_id": "7d3f0b52-6f0e-4a58-9d5e-2f1c8a9b0c4d", "device_id": "7d3f0b52-6f0e-4a58-9d5e-2f1c8a9b0c4d"}
-TOKEN = "dev_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8"
-TOKEN_HASH = "fb4bc855c5e5aa928f355bf6910cda9b66eaf2e04a95c792aad03bbc6f1dc693"
-"""The contract's own test values (contract-devices §1.3)."""
-
 IN = "in"
 ADMITTED: dict[Caller, dict[str, object]] = {
     Caller.DRIVER: {"nobody": 401, "driver": IN, "operator": 403, "superadmin": 403, "device": 401},
@@ -72,94 +65,57 @@ CALLS = list(_calls())
 GUARDED = [call for call in CALLS if call.caller in ADMITTED]
 
 
-@dataclass
-class People:
-    """Everybody who calls; each call comes with a session of its own, because some calls end sessions."""
-
-    world: GatewayWorld
-    users: dict[str, User]
-
-    async def headers(self, who: str) -> dict[str, str]:
-        """What proves that it is ``who``."""
-        if who == "device":
-            return {"authorization": f"Bearer {TOKEN}"}
-        if who not in self.users:
-            return {}
-        async with self.world.database.unit_of_work() as uow:
-            lifetime = timedelta(hours=1)
-            token = await open_session(uow, self.users[who], lifetime=lifetime, ip_address=None, user_agent=None)
-        return {"cookie": f"{cookie_name(secure=True)}={token}"}
-
-    async def call(self, who: str, call: Call, *, surface: str | None = None) -> httpx.Response:
-        """Try ``call`` as ``who``."""
-        base = surface or call.surface
-        headers = {"host": base.removeprefix("https://"), **await self.headers(who)}
-        if call.method != "GET" and "cookie" in headers:
-            headers["origin"] = base
-        return await self.world.steve.request(call.method, call.filled, headers=headers)
-
-
-EVERYBODY = ("nobody", "driver", "operator", "superadmin", "device")
+async def _try(principals: Principals, who: str, call: Call, *, surface: str | None = None) -> httpx.Response:
+    base = surface or call.surface
+    headers = {"host": base.removeprefix("https://"), **await principals.headers(who)}
+    if call.method != "GET" and "cookie" in headers:
+        headers["origin"] = base
+    return await principals.world.steve.request(call.method, call.filled, headers=headers)
 
 
 @pytest.fixture
-async def people(world: GatewayWorld, monkeypatch: pytest.MonkeyPatch) -> People:
+async def people(world: GatewayWorld, monkeypatch: pytest.MonkeyPatch) -> Principals:
     """Everybody, as often as they like."""
-
-    world.never_limit(monkeypatch)
-    roles = {"driver": Role.CUSTOMER, "operator": Role.ADMIN, "superadmin": Role.ADMIN}
-    ids = {who: await world.user(role, email=f"{who}@example.org", password=False) for who, role in roles.items()}
-    async with world.database.unit_of_work() as uow:
-        await uow.execute(update(User).where(User.id == ids["superadmin"]).values(superadmin=True))
-        device = {"label": "Phone", "owner_user_id": ids["driver"], "capabilities": ["scanner"]}
-        device_id = (await uow.execute(insert(AppDevice).values(device).returning(AppDevice.id))).scalar_one()
-        token = {"device_id": device_id, "token_hash": TOKEN_HASH, "sealed_secret": b"x"}
-        token["expires_at"] = datetime.now(UTC) + timedelta(days=1)
-        await uow.execute(insert(DeviceToken).values(token))
-    async with world.database.unit_of_work() as uow:
-        users = {
-            who: (await uow.session.scalars(select(User).where(User.id == each))).one() for who, each in ids.items()
-        }
-    return People(world, users)
+    return await principals_of(world, monkeypatch)
 
 
-async def test_every_route_lets_in_its_callers_and_nobody_else(people: People) -> None:
+async def test_every_route_lets_in_its_callers_and_nobody_else(people: Principals) -> None:
     wrong = []
     for call in GUARDED:
         for who, status in ADMITTED[call.caller].items():
             expected = 403 if (who, call.method, call.path) in REFUSED_FOR_WHAT_THEY_ASK else status
-            response = await people.call(who, call)
+            response = await _try(people, who, call)
             if (response.status_code in {401, 403}) if expected == IN else (response.status_code != expected):
                 wrong.append((who, call, response.status_code, expected))
 
     assert not wrong, "\n".join(map(str, wrong))
 
 
-async def test_the_other_surface_s_routes_do_not_exist_whoever_asks(people: People) -> None:
+async def test_the_other_surface_s_routes_do_not_exist_whoever_asks(people: Principals) -> None:
     other = {"/api/admin": CUSTOMER_URL, "/api/customer": ADMIN_URL}
     wrong = []
     for call in CALLS:
         surface = next((url for prefix, url in other.items() if call.path.startswith(prefix)), None)
         for who in EVERYBODY if surface else ():
-            response = await people.call(who, call, surface=surface)
+            response = await _try(people, who, call, surface=surface)
             if (response.status_code, response.json()["error"]) != (404, "not_found"):
                 wrong.append((who, call, response.status_code))
 
     assert not wrong, "\n".join(map(str, wrong))
 
 
-async def test_a_host_that_is_not_ours_has_no_routes(people: People) -> None:
+async def test_a_host_that_is_not_ours_has_no_routes(people: Principals) -> None:
     wrong = []
     for call in GUARDED:
         for who in EVERYBODY:
-            response = await people.call(who, call, surface="https://evil.test")
+            response = await _try(people, who, call, surface="https://evil.test")
             if response.status_code != 404:
                 wrong.append((who, call, response.status_code))
 
     assert not wrong, "\n".join(map(str, wrong))
 
 
-async def test_a_cookie_opens_no_change_from_a_foreign_page(people: People) -> None:
+async def test_a_cookie_opens_no_change_from_a_foreign_page(people: Principals) -> None:
     wrong = []
     for call in GUARDED:
         if call.method == "GET":
@@ -174,22 +130,24 @@ async def test_a_cookie_opens_no_change_from_a_foreign_page(people: People) -> N
     assert not wrong, "\n".join(map(str, wrong))
 
 
-async def test_another_driver_s_session_does_not_exist(people: People, world: GatewayWorld) -> None:
+async def test_another_driver_s_session_does_not_exist(people: Principals, world: GatewayWorld) -> None:
     stranger = await world.user(email="stranger@example.org")
     session_id = await world.session(stranger, 1)
 
-    response = await people.call("driver", Call("GET", f"/api/customer/sessions/{session_id}", Caller.DRIVER))
+    response = await _try(people, "driver", Call("GET", f"/api/customer/sessions/{session_id}", Caller.DRIVER))
 
     assert (response.status_code, response.json()["error"]) == (404, "session_not_found")
 
 
-async def test_an_operator_who_views_an_account_reads_and_changes_nothing(people: People, world: GatewayWorld) -> None:
+async def test_an_operator_who_views_an_account_reads_and_changes_nothing(
+    people: Principals, world: GatewayWorld
+) -> None:
     driver = people.users["driver"].id
     wrong = []
     for call in GUARDED:
         if call.caller is Caller.DRIVER:
             path = f"{call.path}?as={driver}"
-            response = await people.call("operator", Call(call.method, path, call.caller))
+            response = await _try(people, "operator", Call(call.method, path, call.caller))
             refused = response.status_code == 403
             if refused != (call.method != "GET"):
                 wrong.append((call, response.status_code))
