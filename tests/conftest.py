@@ -1,19 +1,28 @@
 """Real servers for every test: one PostgreSQL and one Redis a run, an own database and an empty Redis a test."""
 
 import tempfile
-import uuid
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from argon2 import PasswordHasher
 from redis import Redis
 
 from polaris_cli.embedded import EmbeddedPostgres, EmbeddedRedis
 from polaris_common.db import Database
-from polaris_common.migrations.runner import upgrade
+from polaris_common.identity import passwords
 from polaris_common.settings import DatabaseSettings, RedisSettings
+from tests.support.databases import Databases
 
-TEMPLATE = "polaris_template"
+
+@pytest.fixture(scope="session", autouse=True)
+def _cheap_passwords() -> Iterator[None]:
+    """A hash costs 0.2 s of two cores in production (``tests/unit/common/test_passwords.py``), and hardly any here."""
+    cheap = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(passwords, "_hasher", cheap)
+        patch.setattr(passwords, "_NOBODY", cheap.hash("the password of nobody"))
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -22,7 +31,7 @@ def postgres() -> Iterator[EmbeddedPostgres]:
     with tempfile.TemporaryDirectory(prefix="polaris-test-pg-") as folder:
         server = EmbeddedPostgres(Path(folder) / "data")
         # No test pulls the plug of the machine; what a killed process must not lose is safe without fsync.
-        server.configure(fsync="off", full_page_writes="off")
+        server.configure(fsync="off", full_page_writes="off", synchronous_commit="off", autovacuum="off")
         yield server
         server.stop()
 
@@ -34,17 +43,16 @@ def redis_server() -> Iterator[EmbeddedRedis]:
         yield server
 
 
+@pytest.fixture(scope="session")
+def databases(postgres: EmbeddedPostgres) -> Databases:
+    """The run's databases."""
+    return Databases(postgres)
+
+
 @pytest.fixture
-async def database_url(postgres: EmbeddedPostgres) -> AsyncIterator[str]:
+async def database_url(databases: Databases) -> str:
     """The address of a migrated database that only this test uses."""
-    if not postgres.has_database(TEMPLATE):
-        url = postgres.create_database(TEMPLATE)
-        template = Database(DatabaseSettings(database_url=url), application_name="template")
-        await upgrade(template)
-        await template.close()
-    name = f"test_{uuid.uuid4().hex[:12]}"
-    yield postgres.create_database(name, template=TEMPLATE)
-    postgres.drop_database(name)
+    return await databases.fresh()
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ from typing import Any
 import httpx
 import pytest
 import schemathesis
-from argon2 import PasswordHasher
 from hypothesis import HealthCheck, Phase, given, seed
 from hypothesis import settings as tries
 from schemathesis.checks import not_a_server_error
@@ -19,7 +18,6 @@ from tests.support.principals import Principals, principals_of
 from gateway.app import ROUTERS
 from gateway.docs.documents import DOCUMENTS, document
 from polaris_common.http.callers import Caller, callers_of
-from polaris_common.identity import passwords
 
 ROUTES = [route for router in ROUTERS for route in router.routes]
 TRIES = max(5, int(os.environ.get("FUZZ_EXAMPLES", "1000")) // 200)
@@ -59,7 +57,6 @@ def made_up(request: pytest.FixtureRequest) -> list[Any]:
 async def test_every_operation_answers_as_its_document_says(
     world: GatewayWorld, made_up: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(passwords, "_hasher", PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
     monkeypatch.setattr("gateway.devices.endpoints.FLOOR_MS", (0, 0))
     principals = await principals_of(world, monkeypatch)
     broken, let_in = [], Counter[Caller]()

@@ -14,7 +14,6 @@ from uuid import UUID
 
 import httpx
 import pytest
-from argon2 import PasswordHasher
 from fastapi.routing import APIRoute
 from tests.support.gateway import ADMIN_URL, CUSTOMER_URL, GatewayWorld
 from tests.support.principals import EVERYBODY, Principals, principals_of
@@ -22,7 +21,6 @@ from tests.support.principals import EVERYBODY, Principals, principals_of
 from gateway.app import ROUTERS
 from gateway.docs.documents import DOCUMENTS, document
 from polaris_common.http.callers import Caller, callers_of
-from polaris_common.identity import passwords
 
 EXAMPLES, SEED, AT_ONCE = int(os.environ.get("FUZZ_EXAMPLES", "1000")), int(os.environ.get("FUZZ_SEED", "7")), 20
 ROUTES = [route for router in ROUTERS for route in router.routes]
@@ -129,7 +127,6 @@ def _text(value: Any) -> str:
 
 @pytest.mark.timeout(60 + EXAMPLES // 10)
 async def test_random_requests_cause_no_error_of_ours(world: GatewayWorld, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(passwords, "_hasher", PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
     monkeypatch.setattr("gateway.devices.endpoints.FLOOR_MS", (0, 0))
     principals = await principals_of(world, monkeypatch)
     fuzzer = Fuzzer(principals, await world.user(email="victim@example.org"), random.Random(SEED))
