@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 from argon2 import PasswordHasher
 from redis import Redis
 
@@ -23,6 +24,14 @@ def _cheap_passwords() -> Iterator[None]:
         patch.setattr(passwords, "_hasher", cheap)
         patch.setattr(passwords, "_NOBODY", cheap.hash("the password of nobody"))
         yield
+
+
+@pytest.fixture(autouse=True)
+def _logs_go_to_this_test() -> None:
+    """Forget a logging set-up that another test made; and spare the seconds that a coloured traceback takes."""
+    structlog.reset_defaults()
+    renderer = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+    structlog.configure(processors=[*structlog.get_config()["processors"][:-1], renderer])
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,7 @@ from contextlib import AsyncExitStack
 
 import httpx
 import pytest
-import structlog
+from fastapi import FastAPI
 from tests.support.gateway import ADMIN_URL, CUSTOMER_URL, GatewayWorld, gateway_environment
 from tests.support.mail import Mailbox
 
@@ -13,11 +13,7 @@ from gateway.app import create_app
 from gateway.settings import GatewaySettings
 from polaris_common.db import Database
 
-
-@pytest.fixture(autouse=True)
-def _logs_go_to_this_test() -> None:
-    """Forget a logging set-up that another test made for its own captured output."""
-    structlog.reset_defaults()
+_built: list[tuple[GatewaySettings, FastAPI]] = []
 
 
 @pytest.fixture
@@ -29,9 +25,16 @@ def settings(database_url: str, redis_url: str, monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.fixture
-async def world(settings: GatewaySettings, database: Database) -> AsyncIterator[GatewayWorld]:
+def app(settings: GatewaySettings) -> FastAPI:
+    """The gateway of these settings, built once: its first requests work out every route's parameters."""
+    if not _built or _built[0][0] != settings:
+        _built[:] = [(settings, create_app(settings))]
+    return _built[0][1]
+
+
+@pytest.fixture
+async def world(app: FastAPI, settings: GatewaySettings, database: Database) -> AsyncIterator[GatewayWorld]:
     """A gateway in process with its lifespan running."""
-    app = create_app(settings)
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(app.router.lifespan_context(app))
         browsers = [

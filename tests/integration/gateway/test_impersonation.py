@@ -2,11 +2,13 @@
 
 import httpx
 import pytest
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, FastAPI
 from sqlalchemy import insert, text
 from tests.support.gateway import CUSTOMER_URL, GatewayWorld
 
+from gateway.app import create_app
 from gateway.dependencies import CurrentDriver, requires
+from gateway.settings import GatewaySettings
 from polaris_common.domain.driver_capabilities import DriverCapability
 from polaris_common.identity.principals import Driver
 from polaris_common.models import ImpersonationAudit, Role, TagMapping
@@ -14,6 +16,12 @@ from polaris_common.models import ImpersonationAudit, Role, TagMapping
 START, END = "/api/customer/impersonation/start", "/api/customer/impersonation/end"
 READ_ONLY = "Read-only while impersonating; use admin tools to mutate."
 ORIGIN = {"origin": CUSTOMER_URL}
+
+
+@pytest.fixture
+def app(settings: GatewaySettings) -> FastAPI:
+    """A gateway that nobody else gets: ``probe`` adds routes to it."""
+    return create_app(settings)
 
 
 @pytest.fixture
