@@ -10,6 +10,7 @@ import warnings
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
+from functools import cache
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Self, TypeVar
@@ -30,6 +31,9 @@ from pydantic import (
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 MIN_SECRET_LENGTH = 32
+
+_zones = cache(available_timezones)
+"""The machine's time zones; to list them means to read a file each."""
 
 OLD_NAMES = {
     "STEVE_API_URL": "STEVE_BASE_URL",
@@ -293,7 +297,7 @@ class EmailSettings(_Group):
     @field_validator("email_time_zone")
     @classmethod
     def _known_zone(cls, zone: str) -> str:
-        if zone not in available_timezones():
+        if zone not in _zones():
             raise ValueError("must be a time zone such as Europe/Berlin")
         return zone
 
