@@ -1,6 +1,7 @@
 """From a stop at SteVe to the event that Lago has accepted, at 20 sessions a second, every service a process."""
 
 import asyncio
+import statistics
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -18,6 +19,9 @@ WH = 100
 DRIVERS = 1_000
 SECONDS = Target(at_most=2)
 GIVE_UP_SECONDS = 60
+QUIET_SECONDS = 6
+"""Longer than a stop is looked for after a session's last samples."""
+STOP_AFTER_SAMPLES_SECONDS = 0.2
 
 _DELIVERED = """
 SELECT s.steve_transaction_id AS transaction_id, extract(epoch FROM e.delivered_at)::float8 AS at
@@ -42,10 +46,15 @@ async def measure(bench: Bench) -> Sequence[Figure]:
                 group.create_task(_session(site, number, stops, counted=number < PER_SECOND * seconds))
         accepted = await _accepted(site, stops)
         latencies = sorted(accepted[transaction] - at for transaction, at in stops.items())
+        lone = [await _lone_stop(site, number) for number in range(bench.size(7, 3))]
         floor = await _floor(site)
     p99 = latencies[int(len(latencies) * 0.99)]
     details = {"sessions": len(latencies), "p50": latencies[len(latencies) // 2], "max": latencies[-1]}
-    return [Figure("p99", "s", p99, SECONDS, floor, "POST of one event with a plain client", details)]
+    what = "POST of one event with a plain client"
+    return [
+        Figure("p99", "s", p99, SECONDS, floor, what, details),
+        Figure("lone_stop", "s", statistics.median(lone), SECONDS, floor, what, {"max": max(lone)}),
+    ]
 
 
 async def _start(site: Installation) -> None:
@@ -58,6 +67,21 @@ async def _start(site: Installation) -> None:
     ) or not await site.count("SELECT count(*) FROM sync_runs WHERE status = 'completed'"):
         site.platform.supervisor.check()
         await asyncio.sleep(0.1)
+
+
+async def _lone_stop(site: Installation, number: int) -> float:
+    """One session on a site where nothing else happens; its stop reaches SteVe a little after its last samples."""
+    steve, first = f"{site.platform.steve_url}/_sim/transactions", 10**9 + number * WH
+    start = {"chargeBoxId": box(number), "idTag": card(number), "startValue": str(first)}
+    transaction = (await post(site.http, steve, start))["transactionId"]
+    await post(site.http, f"{steve}/{transaction}/meter-values", _samples(first, "Transaction.Begin"))
+    await asyncio.sleep(QUIET_SECONDS)
+    await post(site.http, f"{steve}/{transaction}/meter-values", _samples(first + WH, "Transaction.End"))
+    await asyncio.sleep(STOP_AFTER_SAMPLES_SECONDS)
+    stops = {transaction: time.time()}
+    stop = {"stopValue": str(first + WH), "reason": "EVDisconnected"}
+    await post(site.http, f"{steve}/{transaction}/stop", stop)
+    return (await _accepted(site, stops))[transaction] - stops[transaction]
 
 
 async def _session(site: Installation, number: int, stops: dict[int, float], *, counted: bool) -> None:
