@@ -139,7 +139,11 @@ async def test_what_has_served_its_time_is_forgotten_and_nothing_else(database: 
         "INSERT INTO one_time_tokens (purpose, token_hash, expires_at)"
         " VALUES ('magic_link', '{0}', now() - interval '{0} hours')"
     )
-    await _execute(database, *(audit.format(days) for days in (89, 91)))
+    runs = (
+        "INSERT INTO sync_runs (trigger, status, started_at, completed_at)"
+        " VALUES ('test', 'completed', now(), now() - interval '{} days')"
+    )
+    await _execute(database, *(each.format(days) for each in (audit, runs) for days in (91, 89)))
     await _execute(database, *(each.format(hours) for each in (keys, failures, tokens) for hours in (23, 25)))
     session = (
         "INSERT INTO auth_sessions (user_id, token_hash, expires_at)"
@@ -149,9 +153,9 @@ async def test_what_has_served_its_time_is_forgotten_and_nothing_else(database: 
 
     deleted = await clean_up(database)
 
-    names = ("auth_audit", "auth_sessions", "idempotency_keys", "one_time_tokens", "sign_in_failures")
-    assert deleted == dict.fromkeys(names, 1)
-    assert {await _count(database, table) for table in deleted} == {1}
+    names = ("auth_audit", "auth_sessions", "idempotency_keys", "one_time_tokens", "sign_in_failures", "sync_runs")
+    assert deleted == dict.fromkeys(names, 1) | {"notifications": 0}
+    assert {await _count(database, table) for table in names} == {1}
 
 
 async def test_only_one_gateway_cleans_up_at_a_time(database: Database) -> None:

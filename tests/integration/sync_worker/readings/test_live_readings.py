@@ -210,3 +210,15 @@ async def _jobs(redis_settings: RedisSettings) -> AsyncIterator[Jobs]:
     jobs = Jobs(redis_settings)
     yield jobs
     await jobs.close()
+
+
+async def test_a_transaction_that_steve_has_deleted_meanwhile_has_no_readings_and_hides_no_other(yard: Yard) -> None:
+    gone = await _begin(yard)
+    kept = await yard.site.start(box="CP-2")
+    await yard.site.runs.live_poll()
+    _measure(yard, kept, 5, 1_900)
+    yard.site.steve.delete_charge_box("CP-1")
+
+    assert await yard.readings.fetch()
+
+    assert (await _registers(yard, gone), await _registers(yard, kept)) == ([], [1_900])

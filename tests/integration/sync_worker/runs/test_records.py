@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 from tests.support.site import NOON, Site
 
-from polaris_common.charging.sync_runs import RunLost, SyncRunRepository, recorded_segment
+from polaris_common.charging.sync_runs import RunLost, SyncRunRepository, delete_old_runs, recorded_segment
 from polaris_sim.faults import Fault, FaultRule
 
 SEGMENTS = ("transaction_sync", "tag_linking", "chargers", "scheduling")
@@ -243,3 +243,16 @@ async def test_runs_that_fail_or_whose_worker_died_are_told_to_be_over_too(site:
     assert [(each["status"], each["error"]) for each in over] == [("failed", "worker_died"), ("failed", "unreachable")]
     assert [each["errorCount"] for each in over] == [1, 3]
     assert over[1]["syncRunId"] == run.id
+
+
+async def test_old_runs_are_forgotten_with_their_logs_but_never_the_last_that_completed(site: Site) -> None:
+    ids = [(await site.run()).id for _ in range(3)]
+    await site.execute("UPDATE sync_runs SET completed_at = now() - interval '91 days'")
+
+    async with site.database.unit_of_work() as uow:
+        deleted = await delete_old_runs(uow)
+
+    assert deleted == len(ids) - 1
+    for table in ("sync_run_segments", "sync_run_logs"):
+        left = await site.rows(f"SELECT DISTINCT sync_run_id FROM {table}")  # noqa: S608
+        assert [row.sync_run_id for row in left] == [ids[-1]]

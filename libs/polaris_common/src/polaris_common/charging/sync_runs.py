@@ -27,6 +27,19 @@ class Trigger(StrEnum):
     """A live poll found more than it can read."""
 
 
+RETENTION_DAYS = 90
+DELETED_AT_ONCE = 1_000
+
+# What the next run's time is counted from stays, however old it is.
+_DELETE_OLD = text("""
+DELETE FROM sync_runs WHERE id IN (
+    SELECT id FROM sync_runs
+    WHERE status IN ('completed', 'failed') AND completed_at < now() - make_interval(days => :days)
+      AND id < (SELECT max(id) FROM sync_runs WHERE status = 'completed')
+    ORDER BY id LIMIT :limit)
+""")
+
+
 class RunLost(Exception):
     """Another worker has declared the run dead; whoever still works on it must stop."""
 
@@ -53,6 +66,11 @@ class RunHistory:
     last_success_at: datetime | None
     failures: int
     last_failure_at: datetime | None
+
+
+async def delete_old_runs(uow: UnitOfWork) -> int:
+    """Forget runs older than the retention with their segments and logs, some at a time; how many."""
+    return await uow.write(_DELETE_OLD, {"days": RETENTION_DAYS, "limit": DELETED_AT_ONCE})
 
 
 async def trigger_run(uow: UnitOfWork) -> int:
