@@ -15,7 +15,7 @@ TYPED := libs/polaris_common/src libs/polaris_sim/src libs/polaris_cli/src \
 	services/gateway/src services/notifier/src services/sync-worker/src services/billing-bridge/src tests
 
 .DEFAULT_GOAL := help
-.PHONY: help demo replay replay-chaos test test-browser chaos fuzz bench ci lint types contracts format openapi lock up down clean
+.PHONY: help demo replay replay-chaos test test-browser test-worker chaos fuzz bench ci lint types contracts format openapi lock up down clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +43,10 @@ test-browser: $(VENV)/.dev ## Sign in with a real Chromium; as root it installs 
 		DEBIAN_FRONTEND=noninteractive apt-get install --quiet --quiet --yes --no-install-recommends chromium; } || \
 		{ echo "The browser tests need chromium on the PATH; install Debian's package chromium." >&2; exit 2; }
 	$(BIN)/pytest tests/browser $(ARGS)
+
+test-worker: ## Check and test the e-mail Worker (needs Node.js 20 and npm)
+	@command -v npm >/dev/null || { echo "The e-mail Worker's tests need Node.js with npm on the PATH." >&2; exit 2; }
+	cd deploy/email-worker && npm ci --omit=optional --no-audit --no-fund && npm test
 
 chaos: $(VENV)/.dev ## Look for a sequence of events that breaks the books, another one each time (EXAMPLES=1000)
 	CHAOS_EXAMPLES=$(EXAMPLES) $(BIN)/pytest --numprocesses auto tests/chaos $(ARGS)

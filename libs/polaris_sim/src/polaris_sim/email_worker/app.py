@@ -8,7 +8,8 @@ from starlette.types import ASGIApp
 
 from polaris_sim.control import control_routes
 from polaris_sim.email_worker.pages import mail_page, mailbox
-from polaris_sim.email_worker.worker import EmailWorkerSimulator, Mail, Refused
+from polaris_sim.email_worker.wire import Refused
+from polaris_sim.email_worker.worker import EmailWorkerSimulator, Mail
 from polaris_sim.faults import FaultInjector
 
 

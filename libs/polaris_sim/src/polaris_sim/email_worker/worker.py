@@ -6,15 +6,12 @@ The body is ``{ts, nonce, to, subject, html, text, category, from, replyTo, head
 
 import hashlib
 import hmac
-import json
 from dataclasses import dataclass, field
 from datetime import datetime
-from email.utils import parseaddr
 
 from polaris_sim.clock import SimClock
+from polaris_sim.email_worker.wire import LONGEST_BODY, ReceivedMail, Refused, address_of, read_mail
 from polaris_sim.faults import FaultPlan
-
-_REQUIRED = ("nonce", "to", "subject", "html", "text", "category", "from")
 
 
 @dataclass
@@ -50,14 +47,6 @@ class Mail:
     headers: dict[str, str]
 
 
-class Refused(Exception):
-    """A mail that is not sent: ``status`` and machine-readable ``error``."""
-
-    def __init__(self, status: int, error: str) -> None:
-        super().__init__(f"{status} {error}")
-        self.status, self.error = status, error
-
-
 class EmailWorkerSimulator:
     """Takes signed mails and keeps them instead of sending them."""
 
@@ -73,7 +62,8 @@ class EmailWorkerSimulator:
 
         Raises:
             Refused: 401 for the signature and the time window, 409 for a replayed nonce, 400 for a malformed body,
-                403 for a sender that is not allowed, 429 above the limit per recipient and category.
+                403 for a sender that is not allowed, 413 for a body that is too long, 429 above the limit per recipient
+                and category.
         """
         try:
             return self._accept(body, signature)
@@ -82,22 +72,17 @@ class EmailWorkerSimulator:
             raise
 
     def _accept(self, body: bytes, signature: str | None) -> Mail:
+        if len(body) > LONGEST_BODY:
+            raise Refused(413, "body_too_large")
         self._check_signature(body, signature)
-        fields = _fields(body)
-        now = self.config.clock.now()
-        timestamp = fields.get("ts")
-        if not isinstance(timestamp, int) or any(not isinstance(fields.get(name), str) for name in _REQUIRED):
-            raise Refused(400, "invalid_body")
-        if abs(now.timestamp() * 1000 - timestamp) > self.config.window_ms:
+        received, now = read_mail(body), self.config.clock.now()
+        if abs(now.timestamp() * 1000 - received.ts) > self.config.window_ms:
             raise Refused(401, "stale_timestamp")
-        texts = {name: str(fields[name]) for name in _REQUIRED}
-        if "@" not in parseaddr(texts["to"])[1]:
-            raise Refused(400, "invalid_body")
-        self._use_nonce(texts["nonce"], now.timestamp())
-        if not self._may_send(texts["from"]):
+        self._use_nonce(received, now.timestamp())
+        if not self._may_send(received.sender):
             raise Refused(403, "sender_not_allowed")
-        self._count(texts["to"], texts["category"], now.timestamp())
-        return self._keep(texts, fields, now)
+        self._count(received.to, received.category, now.timestamp())
+        return self._keep(received, now)
 
     def _check_signature(self, body: bytes, signature: str | None) -> None:
         secrets = [secret for secret in (self.config.secret_a, self.config.secret_b) if secret]
@@ -106,39 +91,39 @@ class EmailWorkerSimulator:
         if not any(matches):
             raise Refused(401, "unauthorized")
 
-    def _use_nonce(self, nonce: str, now: float) -> None:
+    def _use_nonce(self, received: ReceivedMail, now: float) -> None:
         self._nonces = {known: until for known, until in self._nonces.items() if until > now}
-        if nonce in self._nonces:
+        if received.nonce in self._nonces:
             raise Refused(409, "nonce_replayed")
-        self._nonces[nonce] = now + self.config.nonce_ttl_seconds
+        good_until = (received.ts + self.config.window_ms) / 1000 + 1
+        self._nonces[received.nonce] = max(now + self.config.nonce_ttl_seconds, good_until)
 
     def _may_send(self, sender: str) -> bool:
-        address = parseaddr(sender)[1].lower()
+        address = address_of(sender)
         return any(
             address.startswith(allowed) if allowed.endswith("@") else address == allowed
             for allowed in self.config.allowed_senders
         )
 
     def _count(self, to: str, category: str, now: float) -> None:
-        key = (parseaddr(to)[1].lower(), category)
+        key = (to.lower(), category)
         recent = [sent for sent in self._sent.get(key, ()) if sent > now - self.config.rate_limit_window_seconds]
         if len(recent) >= self.config.rate_limit_max:
             raise Refused(429, "rate_limited")
         self._sent[key] = [*recent, now]
 
-    def _keep(self, texts: dict[str, str], fields: dict[str, object], now: datetime) -> Mail:
-        reply_to, headers = fields.get("replyTo"), fields.get("headers")
+    def _keep(self, received: ReceivedMail, now: datetime) -> Mail:
         mail = Mail(
             number=len(self.mails) + 1,
             received_at=now,
-            to=texts["to"],
-            sender=texts["from"],
-            reply_to=reply_to if isinstance(reply_to, str) else None,
-            subject=texts["subject"],
-            html=texts["html"],
-            text=texts["text"],
-            category=texts["category"],
-            headers={str(name): str(value) for name, value in headers.items()} if isinstance(headers, dict) else {},
+            to=received.to,
+            sender=received.sender,
+            reply_to=received.reply_to,
+            subject=received.subject,
+            html=received.html,
+            text=received.text,
+            category=received.category,
+            headers=received.headers,
         )
         self.mails.append(mail)
         return mail
@@ -147,13 +132,3 @@ class EmailWorkerSimulator:
 def sign(secret: str, body: bytes) -> str:
     """The value of ``x-polaris-sig`` for ``body``."""
     return hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
-
-
-def _fields(body: bytes) -> dict[str, object]:
-    try:
-        fields = json.loads(body)
-    except ValueError:
-        raise Refused(400, "invalid_json") from None
-    if not isinstance(fields, dict):
-        raise Refused(400, "invalid_body")
-    return fields
