@@ -21,6 +21,7 @@ POPULATE = (
         "INSERT INTO domain_events (type, audience, payload)"
         " VALUES ('billing.resumed', '{operators}', '{\"metricCode\": \"new\"}')"
     ),
+    "INSERT INTO tag_mappings (id_tag) VALUES ('TAG')",
     "INSERT INTO component_health (component, status, error) VALUES ('steve', 'degraded', 'unreachable')",
 )
 
@@ -40,8 +41,10 @@ async def test_the_log_is_followed_from_its_end(postgres: EmbeddedPostgres) -> N
         await Projector(database).run()
         async with database.unit_of_work() as uow:
             told = list((await uow.execute(text("SELECT source_id FROM notifications"))).scalars())
+            revisions = (await uow.execute(text("SELECT revision, told_revision FROM tag_mappings"))).one()
             health = (await uow.execute(text("SELECT error, failing_since, told_at FROM component_health"))).one()
         assert told == ["new"]
+        assert tuple(revisions) == (1, 0)
         assert tuple(health) == ("unreachable", None, None)
     finally:
         await database.close()

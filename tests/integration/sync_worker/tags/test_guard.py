@@ -47,6 +47,17 @@ async def test_too_many_blocks_are_none_while_activations_still_happen(city: Tag
     assert consent.decision is None
 
 
+async def test_operators_hear_once_that_their_word_is_needed(city: TagCity) -> None:
+    await city.card("CARD")
+    await _strangers(city, 4)
+
+    for _ in range(2):
+        await city.tags.reconcile_tags()
+
+    notice = await city.row("SELECT payload FROM domain_events WHERE type = 'operator.notice'")
+    assert (notice.payload["kind"], notice.payload["detail"]) == ("tag_blocks_need_consent", "4")
+
+
 async def test_a_tenth_of_many_tags_may_be_blocked_and_one_more_may_not(city: TagCity) -> None:
     for number in range(36):
         await city.card(f"CARD{number}")

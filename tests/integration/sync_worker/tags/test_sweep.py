@@ -188,3 +188,50 @@ async def test_a_disabled_card_is_refused_after_any_sequence_of_syncs_until_it_i
     await city.switch_on("CARD")
     await city.tags.sync_changed_mappings()
     assert await city.tap("CARD") == "Accepted"
+
+
+async def _told(city: TagCity) -> list[tuple[str, str, str]]:
+    rows = await city.rows("SELECT payload FROM domain_events WHERE type = 'operator.notice' ORDER BY created_at, id")
+    return [(row.payload["kind"], row.payload["sourceId"], row.payload["detail"]) for row in rows]
+
+
+async def test_operators_hear_once_of_each_change_that_steve_has_not_taken(
+    city: TagCity, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("polaris_common.http.transport.BASE_DELAY_SECONDS", 0.0)
+    card = await city.card("CARD")
+    await city.tags.sync_changed_mappings()
+    await city.switch_off("CARD")
+    city.steve.faults.replace([FaultRule(Fault.RESET, method="PUT")])
+    for _ in range(3):
+        await city.tags.sync_changed_mappings()
+    city.steve.faults.replace([FaultRule(Fault.HTML_502)])
+    with pytest.raises(SteveUnavailable):
+        await city.tags.sync_changed_mappings()
+    told_once = await _told(city)
+    await city.switch_on("CARD")
+    with pytest.raises(SteveUnavailable):
+        await city.tags.sync_changed_mappings()
+
+    assert told_once == [("steve_sync_failed", str(card), "1")]
+    assert await _told(city) == told_once * 2
+
+
+async def test_operators_hear_of_a_change_that_steve_refuses_and_of_many_in_one_notice(city: TagCity) -> None:
+    cards = [await city.card(f"CARD{n}") for n in range(2)]
+    await city.tags.sync_changed_mappings()
+    for n in range(2):
+        await city.switch_off(f"CARD{n}")
+    city.steve.faults.replace([FaultRule(Fault.ERROR_BEFORE, method="PUT", status=400)])
+    await city.tags.sync_changed_mappings()
+
+    assert await _told(city) == [("steve_sync_failed", str(cards[0]), "2")]
+
+
+async def test_nobody_hears_of_changes_that_steve_takes(city: TagCity) -> None:
+    await city.card("CARD")
+    await city.tags.sync_changed_mappings()
+    await city.switch_off("CARD")
+    await city.tags.sync_changed_mappings()
+
+    assert await _told(city) == []

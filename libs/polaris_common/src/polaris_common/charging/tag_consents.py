@@ -8,6 +8,7 @@ from uuid import UUID
 from sqlalchemy import Select, func, select, update
 
 from polaris_common.db import Repository, UnitOfWork
+from polaris_common.events.catalogue import OperatorNotice
 from polaris_common.http.errors import ApiError, NotFound
 from polaris_common.models import TagBlockConsent
 
@@ -94,6 +95,15 @@ class TagConsentRepository(Repository[TagBlockConsent]):
         consent = TagBlockConsent(sync_run_id=run_id, id_tags=sorted(id_tags))
         self.uow.session.add(consent)
         await self.uow.session.flush()
+        self.uow.emit(
+            OperatorNotice(
+                kind="tag_blocks_need_consent",
+                severity="warn",
+                source_type="system",
+                source_id=str(consent.id),
+                detail=str(len(id_tags)),
+            )
+        )
         return consent.id
 
     async def open(self) -> TagBlockConsent | None:

@@ -126,6 +126,8 @@ class TagMapping(Base):
     """Grows, by trigger, with every change that the tag's limit in SteVe may depend on."""
     synced_revision: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
     """The revision that the sync-worker has looked at; smaller than ``revision`` = due."""
+    told_revision: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+    """The revision that operators were told SteVe has not taken."""
     created_at: Mapped[CreatedAt]
     updated_at: Mapped[CreatedAt]
     """Set by the same trigger."""

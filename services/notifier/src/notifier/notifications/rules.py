@@ -136,8 +136,8 @@ OPERATORS = (
         source=SourceType.MAPPING, source_id="cardId", once=Once.A_DAY, mail=MailKind.CARD_LOST,
     ),
     notice(
-        "steve_sync_failed", Topic.FLEET_CARDS, "A card is not as it should be in SteVe",
-        "SteVe has not taken the change of a card; it is tried again.", once=Once.A_DAY,
+        "steve_sync_failed", Topic.FLEET_CARDS, "SteVe has not taken a change",
+        "Of {{ detail }} cards; what got no answer is tried again.",
     ),
     notice(
         "tag_blocks_need_consent", Topic.FLEET_CARDS, "Many cards would be blocked",

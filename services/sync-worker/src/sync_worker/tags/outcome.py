@@ -33,6 +33,8 @@ class TagOutcome:
     held: int = 0
     """Tags that should have another limit and keep theirs: for want of consent, expired, or changed meanwhile."""
     failed: int = 0
+    refused: list[str] = field(default_factory=list)
+    """The idTags (lower case) whose change SteVe would not have."""
     warnings: list[TagWarning] = field(default_factory=list)
 
     @property

@@ -12,6 +12,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from polaris_common.db import Repository
 from polaris_common.domain.payer import SubscriptionValue
 from polaris_common.domain.tag_owner import MAX_DEPTH, MappingValue
+from polaris_common.events.catalogue import OperatorNotice
 from polaris_common.models import ComponentHealth, LagoSubscription, OcppTag, TagChange, TagMapping
 from polaris_common.observability.health import Component
 from polaris_common.steve import SteveTag
@@ -198,6 +199,25 @@ class LinkRepository(Repository[TagMapping]):
         for mapping in mappings:
             await self.uow.execute(
                 update(TagMapping).where(TagMapping.id == mapping.id).values(synced_revision=mapping.revision)
+            )
+
+    async def tell_not_taken(self, mappings: Iterable[DueMapping]) -> None:
+        """Operators hear, once for each change, that SteVe has not taken it."""
+        missed = {mapping.id: mapping.revision for mapping in mappings}
+        new = []
+        for mapping_id, revision in sorted(missed.items()):
+            told = update(TagMapping).where(TagMapping.id == mapping_id, TagMapping.told_revision < revision)
+            if await self.uow.write(told.values(told_revision=revision)):
+                new.append(mapping_id)
+        if new:
+            self.uow.emit(
+                OperatorNotice(
+                    kind="steve_sync_failed",
+                    severity="error",
+                    source_type="mapping",
+                    source_id=str(new[0]),
+                    detail=str(len(new)),
+                )
             )
 
     async def learn_pks(self) -> None:

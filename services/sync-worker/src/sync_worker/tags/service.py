@@ -104,11 +104,18 @@ class TagSync:
             due = await LinkRepository(uow).due(DUE_MAPPINGS)
         if not due:
             return outcome
-        outcome, unanswered = await self._sync([mapping.id_tag for mapping in due])
+        try:
+            outcome, unanswered = await self._sync([mapping.id_tag for mapping in due])
+        except STEVE_ERRORS:
+            async with self._database.unit_of_work() as uow:
+                await LinkRepository(uow).tell_not_taken(due)
+            raise
         await self._meta.adopt([mapping.id for mapping in due if mapping.is_new])
         await self._apps.make_missing(DUE_MAPPINGS, [mapping.id for mapping in due])
         async with self._database.unit_of_work() as uow:
-            await LinkRepository(uow).looked_at(each for each in due if each.id_tag.lower() not in unanswered)
+            links, missed = LinkRepository(uow), unanswered | set(outcome.refused)
+            await links.looked_at(each for each in due if each.id_tag.lower() not in unanswered)
+            await links.tell_not_taken(each for each in due if each.id_tag.lower() in missed)
         log.info("changed_mappings_synced", mappings=len(due), **_counts(outcome))
         return outcome
 

@@ -89,7 +89,10 @@ class LimitWrites:
         except STEVE_ERRORS as error:
             log.warning("tag_write_failed", id_tag=planned.tag.id_tag, reason=str(error))
             outcome.failed += 1
-            return isinstance(error, SteveRefused)
+            if isinstance(error, SteveRefused):
+                outcome.refused.append(planned.tag.id_tag.lower())
+                return True
+            return False
         outcome.failed += 1
         return False
 
