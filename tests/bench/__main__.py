@@ -27,6 +27,7 @@ from tests.bench import (
     sender_rate,
     settled_sessions,
     stop_to_lago,
+    streams,
     ten_changes,
 )
 from tests.bench.installation import Bench
@@ -41,6 +42,7 @@ CASES: dict[str, Callable[[Bench], Awaitable[Sequence[Figure]]]] = {
     "sender_rate": sender_rate.measure,
     "stop_to_lago": stop_to_lago.measure,
     "hooks": hook_rate.measure,
+    "streams": streams.measure,
 }
 INTERRUPTED = 130
 
