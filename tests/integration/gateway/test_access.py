@@ -44,7 +44,7 @@ class Call:
     @property
     def surface(self) -> str:
         """Where it is called."""
-        return ADMIN_URL if self.path.startswith("/api/admin") else CUSTOMER_URL
+        return ADMIN_URL if self.path.startswith(("/api/admin", "/api/events")) else CUSTOMER_URL
 
     @property
     def filled(self) -> str:

@@ -19,6 +19,7 @@ from gateway.auth.cookies import RenewedCookiesMiddleware
 from gateway.dependencies import HookKeys, Resources
 from gateway.devices import endpoints as devices
 from gateway.docs.endpoints import documentation
+from gateway.event_log import endpoints as event_log
 from gateway.flags import endpoints as flags
 from gateway.health import admin as admin_health
 from gateway.health import endpoints as health
@@ -86,6 +87,7 @@ ROUTERS = [
     operator_notifications.router,
     flags.router,
     audit_log.router,
+    event_log.router,
     admin_health.router,
     legal.router,
 ]

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import exists, select
+from sqlalchemy import exists, func, select
 
 from polaris_common.db import UnitOfWork
 from polaris_common.models import DomainEventRow, EventRelay
@@ -17,6 +17,17 @@ async def last_seq(uow: UnitOfWork) -> int:
 async def is_kept(uow: UnitOfWork, seq: int) -> bool:
     """Whether the event with this number is still in the log."""
     return bool(await uow.session.scalar(select(exists().where(DomainEventRow.seq == seq))))
+
+
+async def first_seq(uow: UnitOfWork) -> int | None:
+    """The lowest number that is still in the log; None when it is empty."""
+    seq: int | None = await uow.session.scalar(select(func.min(DomainEventRow.seq)))
+    return seq
+
+
+async def reaches_back_to(uow: UnitOfWork, seq: int, *, newest: int) -> bool:
+    """Whether everything after ``seq`` is kept, in a log that goes up to ``newest``; not if ``seq`` is ahead of it."""
+    return seq == newest or (seq < newest and await is_kept(uow, seq + 1))
 
 
 async def read_after(

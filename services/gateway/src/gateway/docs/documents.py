@@ -56,7 +56,7 @@ class Document:
 
 DOCUMENTS: Mapping[str, Document] = {
     "customer": Document("Polaris Express for drivers", ("/api/customer", "/api/auth", "/api/health")),
-    "admin": Document("Polaris Express for operators", ("/api/admin", "/api/auth", "/api/health")),
+    "admin": Document("Polaris Express for operators", ("/api/admin", "/api/events", "/api/auth", "/api/health")),
     "device": Document(
         "Polaris Express for devices",
         ("/api/devices", "/api/auth/qr-sign-in", "/api/auth/magic-link", "/api/health"),

@@ -65,7 +65,7 @@ class CatchUp:
             events = [LoggedEvent(row.seq, row.type, row.payload) for row in rows]
             frames = await kind.replay(uow, events)
             # Asked last: partitions go oldest first, so what is still there was there while the rows were read.
-            complete = after == newest or (after < newest and await event_log.is_kept(uow, after + 1))
+            complete = await event_log.reaches_back_to(uow, after, newest=newest)
         if not complete:
             log.info("stream_resync", reason=connection.reason, after=after, newest=newest)
             return _Page(kind.resync(connection.reason, newest), newest, newest)

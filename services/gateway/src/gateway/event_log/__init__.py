@@ -1,0 +1,1 @@
+"""The event log for operators' programs: the same events, in the same order, as the streams."""
