@@ -55,7 +55,7 @@ fuzz: $(VENV)/.dev ## Random and made-up requests by everybody, against every ro
 	FUZZ_EXAMPLES=$(EXAMPLES) FUZZ_SEED=$(SEED) $(BIN)/pytest tests/integration/gateway/test_random_input.py \
 		tests/integration/gateway/test_openapi.py $(ARGS)
 
-bench: $(VENV)/.dev ## Measure the whole; prints one JSON document (ARGS="--quick", ARGS="first_sync hooks")
+bench: $(VENV)/.dev ## Measure the whole; prints one JSON document (ARGS="--quick", ARGS="first_sync taps")
 	@exec $(BIN)/python -m tests.bench $(ARGS)
 
 ci: lint types contracts test ## Everything a change must pass

@@ -41,8 +41,9 @@ CASES: dict[str, Callable[[Bench], Awaitable[Sequence[Figure]]]] = {
     "ledger_rate": ledger_rate.measure,
     "sender_rate": sender_rate.measure,
     "stop_to_lago": stop_to_lago.measure,
-    "hooks": hook_rate.measure,
     "streams": streams.measure,
+    "taps": hook_rate.taps_rate,
+    "samples": hook_rate.samples_rate,
 }
 INTERRUPTED = 130
 

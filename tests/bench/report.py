@@ -13,6 +13,7 @@ class Target:
     """What a figure must reach: an amount of its own, or a multiple of the floor that was measured beside it."""
 
     at_most: float | None = None
+    at_least: float | None = None
     at_least_of_floor: float | None = None
     at_most_of_floor: float | None = None
 
@@ -20,6 +21,8 @@ class Target:
         """Whether ``measured`` reaches it."""
         if self.at_most is not None:
             return measured <= self.at_most
+        if self.at_least is not None:
+            return measured >= self.at_least
         if self.at_least_of_floor is not None:
             return measured >= self.at_least_of_floor * floor
         return self.at_most_of_floor is None or measured <= self.at_most_of_floor * floor
@@ -27,6 +30,8 @@ class Target:
     def __str__(self) -> str:
         if self.at_most is not None:
             return f"<= {self.at_most:g}"
+        if self.at_least is not None:
+            return f">= {self.at_least:g}"
         if self.at_least_of_floor is not None:
             return f">= {self.at_least_of_floor:g} x floor"
         return f"<= {self.at_most_of_floor:g} x floor"

@@ -6,7 +6,7 @@ transaction that was open is rolled back, as the server does for a connection th
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -84,10 +84,10 @@ class MortalDatabase(Database):
             self.lifeline.step()
         self.lifeline.step()
 
-    async def connect_raw(self) -> "asyncpg.Connection[Any]":
+    async def connect_raw(self, settings: Mapping[str, str] | None = None) -> "asyncpg.Connection[Any]":
         """A connection of its own."""
         self.lifeline.step()
-        return await super().connect_raw()
+        return await super().connect_raw(settings)
 
 
 class MortalTransport(httpx.AsyncBaseTransport):

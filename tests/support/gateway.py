@@ -27,6 +27,8 @@ PASSWORD = "correct horse battery"
 PRE_AUTHORIZE_KEY = "pre-authorize-key-of-32-characters!!"
 METER_VALUES_KEY = "meter-values-key-of-32-characters!!!"
 LAGO_WEBHOOK_KEY = "key-of-the-lago-organization"
+PATIENT_SECONDS = 10.0
+"""In place of the budgets of production, where a busy machine is not to be taken for a slow database."""
 START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
 

@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack
 import httpx
 import pytest
 from fastapi import FastAPI
-from tests.support.gateway import ADMIN_URL, CUSTOMER_URL, GatewayWorld, gateway_environment
+from tests.support.gateway import ADMIN_URL, CUSTOMER_URL, PATIENT_SECONDS, GatewayWorld, gateway_environment
 from tests.support.mail import Mailbox
 
 from gateway.app import create_app
@@ -14,6 +14,12 @@ from gateway.settings import GatewaySettings
 from polaris_common.db import Database
 
 _built: list[tuple[GatewaySettings, FastAPI]] = []
+
+
+@pytest.fixture(autouse=True)
+def _a_busy_machine_is_no_slow_database(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.app.BUDGET_SECONDS", PATIENT_SECONDS)
+    monkeypatch.setattr("gateway.ocpp.replays.REDIS_BUDGET_SECONDS", PATIENT_SECONDS)
 
 
 @pytest.fixture

@@ -149,11 +149,24 @@ async def test_what_has_served_its_time_is_forgotten_and_nothing_else(database: 
         "INSERT INTO auth_sessions (user_id, token_hash, expires_at)"
         " SELECT id, '{0}', now() + interval '{0} hours' FROM users"
     )
+    taps = (
+        "INSERT INTO tap_decisions (decided_at, charge_box_id, is_start, id_tag_hash, blocked, reason, latency_us)"
+        " VALUES (now() - interval '{} days', 'CP-1', false, 'x', false, 'no_objection', 1)"
+    )
+    await _execute(database, *(taps.format(days) for days in (29, 31)))
     await _execute(database, "INSERT INTO users (public_id) VALUES ('AAAAAAA2')", session.format(-1), session.format(1))
 
     deleted = await clean_up(database)
 
-    names = ("auth_audit", "auth_sessions", "idempotency_keys", "one_time_tokens", "sign_in_failures", "sync_runs")
+    names = (
+        "auth_audit",
+        "auth_sessions",
+        "idempotency_keys",
+        "one_time_tokens",
+        "sign_in_failures",
+        "sync_runs",
+        "tap_decisions",
+    )
     assert deleted == dict.fromkeys(names, 1) | {"notifications": 0}
     assert {await _count(database, table) for table in names} == {1}
 

@@ -11,6 +11,7 @@ from sqlalchemy import select, text
 from tests.support.gateway import ADMIN_URL, GatewayWorld
 from tests.support.phone import Phone, card_of, charger, events, execute, register, value
 
+from gateway.ocpp.service import BUDGET_SECONDS
 from gateway.scan_login import arming
 from polaris_common.identity.pairings import ScanTickets
 from polaris_common.models import Pairing
@@ -382,6 +383,7 @@ async def test_a_tap_that_was_read_does_not_start_a_charge(world: GatewayWorld) 
 async def test_while_the_database_is_slow_steve_decides_and_is_answered_in_time(world: GatewayWorld) -> None:
     await charger(world)
     await _arm(world)
+    world.app.state.resources.taps.budget_seconds = BUDGET_SECONDS
     async with world.database.unit_of_work() as uow:
         await uow.execute(text("LOCK TABLE pairings IN ACCESS EXCLUSIVE MODE"))
         began = time.perf_counter()

@@ -169,12 +169,25 @@ class SteveSettings(_Group):
     steve_api_key: SecretStr
 
 
+class ProtectedTagsSettings(_Group):
+    """Tags that no conclusion may block."""
+
+    tag_sync_protected_tags: CommaList = ()
+    """IdTags that are never blocked or unblocked by a conclusion, only by a person who switches their mapping off."""
+
+
 class HookSettings(_Group):
-    """Keys of the two hooks in SteVe's fork; without a key the hook answers 401."""
+    """The two hooks in SteVe's fork; a hook without a key answers 401. While keys are changed, two are good."""
 
     steve_preauth_hmac_key: Secret | None = None
+    steve_preauth_hmac_key_b: Secret | None = None
     steve_metervalue_hmac_key: Secret | None = None
-    """Falls back to the pre-authorize key."""
+    """This and the next fall back to the pre-authorize keys."""
+    steve_metervalue_hmac_key_b: Secret | None = None
+    steve_preauth_enabled: bool = True
+    """Off: the pre-authorize hook answers 503 and SteVe decides alone."""
+    steve_preauth_max_age_seconds: int | None = Field(default=None, ge=1, le=3_600)
+    """A tap whose signed ``ts`` is further from now is refused, and a repeated one gets its first answer."""
 
 
 class LagoSettings(_Group):

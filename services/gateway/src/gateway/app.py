@@ -33,12 +33,16 @@ from gateway.notifications import customer_endpoints as notifications
 from gateway.ocpp import endpoints as ocpp
 from gateway.ocpp.announcer import Announcer
 from gateway.ocpp.intake import MeterIntake
-from gateway.ocpp.service import TapDecisions
+from gateway.ocpp.recorder import TagHashes, TapRecorder
+from gateway.ocpp.replays import Replays
+from gateway.ocpp.service import BUDGET_SECONDS, TapDecisions
+from gateway.ocpp.tap_facts import TapFactsQuery
 from gateway.oidc import endpoints as oidc
 from gateway.scan_login import endpoints as scan_login
 from gateway.sessions import endpoints as sessions
 from gateway.settings import GatewaySettings
 from gateway.surfaces import SurfaceMiddleware, is_hook
+from gateway.tap_decisions import endpoints as tap_decisions
 from gateway.users import endpoints as users
 from polaris_common.clock import Clock, SystemClock
 from polaris_common.db import Database
@@ -88,6 +92,7 @@ ROUTERS = [
     flags.router,
     audit_log.router,
     event_log.router,
+    tap_decisions.router,
     admin_health.router,
     legal.router,
 ]
@@ -115,6 +120,7 @@ def create_app(settings: GatewaySettings, *, clock: Clock | None = None) -> Fast
         version=settings.app_version,
         trusted_proxies=settings.trusted_proxies,
         middleware=[
+            Middleware(ocpp.HookShortcut, routes=ocpp.router.routes),
             Middleware(CorsMiddleware, origins=settings.cors_origins),
             Middleware(GZipMiddleware, minimum_size=GZIP_FROM_BYTES, compresslevel=4),
             Middleware(SurfaceMiddleware, settings=settings),
@@ -136,8 +142,13 @@ async def _running(settings: GatewaySettings, clock: Clock) -> AsyncIterator[Res
     provider = _oidc_provider(settings)
     limits = RateLimits(settings.redis_url, scale=settings.rate_limit_scale)
     audit = Audit(settings.auth_secret.get_secret_value())
+    hashes = TagHashes(settings.auth_secret.get_secret_value())
+    recorder = TapRecorder(database, hashes)
+    facts = TapFactsQuery(database, protected=settings.tag_sync_protected_tags, timeout_seconds=BUDGET_SECONDS)
     announcer = Announcer(jobs, database)
     intake = MeterIntake(database, announcer)
+    facts.start()
+    recorder.start()
     announcer.start()
     intake.start()
     housekeeping = asyncio.create_task(every(EVERY_SECONDS, lambda: clean_up(database), name="housekeeping"))
@@ -150,12 +161,15 @@ async def _running(settings: GatewaySettings, clock: Clock) -> AsyncIterator[Res
             announcer=announcer,
             intake=intake,
             health=HealthService(database, clock, ping_redis=jobs.redis.ping),
-            hook_keys=HookKeys(settings.pre_authorize_key, settings.meter_values_key),
+            hook_keys=HookKeys(settings.pre_authorize_keys, settings.meter_values_keys),
             lago_verifier=_lago_verifier(settings, lago),
             audit=audit,
             vault=SecretVault(settings.auth_secret.get_secret_value()),
             tickets=ScanTickets(settings.auth_secret.get_secret_value()),
-            taps=TapDecisions(database, audit),
+            taps=TapDecisions(database, audit, facts, budget_seconds=BUDGET_SECONDS),
+            tag_hashes=hashes,
+            tap_recorder=recorder,
+            replays=Replays(jobs.redis, max_age_seconds=settings.steve_preauth_max_age_seconds),
             limits=limits,
             oidc=provider,
         )
@@ -165,6 +179,8 @@ async def _running(settings: GatewaySettings, clock: Clock) -> AsyncIterator[Res
         await asyncio.gather(housekeeping, figures, return_exceptions=True)
         await intake.stop()
         await announcer.stop()
+        await facts.close()
+        await recorder.stop()
         if lago is not None:
             await lago.close()
         await jobs.close()

@@ -21,6 +21,8 @@ from gateway.limits import (
 )
 from gateway.ocpp.announcer import Announcer
 from gateway.ocpp.intake import MeterIntake
+from gateway.ocpp.recorder import TagHashes, TapRecorder
+from gateway.ocpp.replays import Replays
 from gateway.ocpp.service import TapDecisions
 from gateway.settings import GatewaySettings
 from polaris_common import db
@@ -44,10 +46,10 @@ from polaris_common.lago.signatures import WebhookVerifier
 
 @dataclass(frozen=True)
 class HookKeys:
-    """The hooks' HMAC keys as bytes; a hook without a key answers 401."""
+    """The HMAC keys that each hook accepts, as bytes; a hook without a key answers 401."""
 
-    pre_authorize: bytes | None
-    meter_values: bytes | None
+    pre_authorize: tuple[bytes, ...]
+    meter_values: tuple[bytes, ...]
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,9 @@ class Resources:
     vault: SecretVault
     tickets: ScanTickets
     taps: TapDecisions
+    tag_hashes: TagHashes
+    tap_recorder: TapRecorder
+    replays: Replays
     limits: RateLimits
     oidc: OidcProvider | None
 

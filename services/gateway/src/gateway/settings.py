@@ -3,7 +3,7 @@
 from enum import StrEnum
 from urllib.parse import urlsplit
 
-from pydantic import AliasChoices, Field, field_validator
+from pydantic import AliasChoices, Field, SecretStr, field_validator
 
 from polaris_common.settings import (
     CommaList,
@@ -15,6 +15,7 @@ from polaris_common.settings import (
     IdentitySettings,
     LagoSettings,
     LagoWebhookSettings,
+    ProtectedTagsSettings,
     RedisSettings,
     Settings,
     SignInSettings,
@@ -36,6 +37,7 @@ class GatewaySettings(
     DatabaseSettings,
     RedisSettings,
     HookSettings,
+    ProtectedTagsSettings,
     LagoSettings,
     LagoWebhookSettings,
     IdentitySettings,
@@ -84,13 +86,20 @@ class GatewaySettings(
         return self.apns_key_id is not None and self.apns_team_id is not None
 
     @property
-    def meter_values_key(self) -> bytes | None:
-        """The key of the meter-values hook: its own, else the pre-authorize hook's."""
-        secret = self.steve_metervalue_hmac_key or self.steve_preauth_hmac_key
-        return secret.get_secret_value().encode() if secret else None
+    def pre_authorize_keys(self) -> tuple[bytes, ...]:
+        """The keys that the pre-authorize hook accepts: two while they are changed."""
+        return _keys(self.steve_preauth_hmac_key, self.steve_preauth_hmac_key_b)
 
     @property
-    def pre_authorize_key(self) -> bytes | None:
-        """The key of the pre-authorize hook."""
-        secret = self.steve_preauth_hmac_key
-        return secret.get_secret_value().encode() if secret else None
+    def pre_authorize_on(self) -> bool:
+        """Whether the pre-authorize hook decides anything."""
+        return self.steve_preauth_enabled and bool(self.pre_authorize_keys)
+
+    @property
+    def meter_values_keys(self) -> tuple[bytes, ...]:
+        """The keys of the meter-values hook: its own, else the pre-authorize hook's."""
+        return _keys(self.steve_metervalue_hmac_key, self.steve_metervalue_hmac_key_b) or self.pre_authorize_keys
+
+
+def _keys(*secrets: SecretStr | None) -> tuple[bytes, ...]:
+    return tuple(secret.get_secret_value().encode() for secret in secrets if secret is not None)

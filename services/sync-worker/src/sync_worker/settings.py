@@ -1,28 +1,16 @@
 """The sync-worker's configuration."""
 
 from datetime import UTC, datetime, timedelta
-from typing import Annotated
 
-from pydantic import BeforeValidator, Field, field_validator
-from pydantic_settings import NoDecode
+from pydantic import Field, field_validator
 
 from polaris_common.domain.cadence import CadencePolicy, next_match
 from polaris_common.domain.session_state import Limits
-from polaris_common.settings import DatabaseSettings, RedisSettings, Settings, SteveSettings
+from polaris_common.settings import DatabaseSettings, ProtectedTagsSettings, RedisSettings, Settings, SteveSettings
 from sync_worker.tags.service import TagPolicy
 
 
-def _comma_list(value: object) -> object:
-    if isinstance(value, str):
-        return [part.strip() for part in value.split(",") if part.strip()]
-    return value
-
-
-CommaList = Annotated[frozenset[str], NoDecode, BeforeValidator(_comma_list)]
-"""Written ``a, b, c``."""
-
-
-class SyncWorkerSettings(Settings, DatabaseSettings, RedisSettings, SteveSettings):
+class SyncWorkerSettings(Settings, DatabaseSettings, RedisSettings, SteveSettings, ProtectedTagsSettings):
     """Everything the sync-worker reads from the environment."""
 
     sync_live_poll_seconds: float = Field(default=30, ge=0)
@@ -58,8 +46,6 @@ class SyncWorkerSettings(Settings, DatabaseSettings, RedisSettings, SteveSetting
     """Whether limits of tags are written to SteVe at all; without it SteVe's tags are only mirrored."""
     tag_sync_max_block_ratio: float = Field(default=0.10, ge=0, le=1)
     """The part of all tags that one run may block without an operator's consent; three tags it always may."""
-    tag_sync_protected_tags: CommaList = frozenset()
-    """IdTags that are never blocked or unblocked by a conclusion, only by a person who switches their mapping off."""
 
     @field_validator("sync_cron_schedule")
     @classmethod
@@ -96,5 +82,5 @@ class SyncWorkerSettings(Settings, DatabaseSettings, RedisSettings, SteveSetting
         return TagPolicy(
             enabled=self.tag_sync_enabled,
             max_block_ratio=self.tag_sync_max_block_ratio,
-            protected=self.tag_sync_protected_tags,
+            protected=frozenset(self.tag_sync_protected_tags),
         )

@@ -1,6 +1,6 @@
 """Connections to PostgreSQL."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -49,12 +49,13 @@ class Database:
         async with self._glances() as session:
             yield UnitOfWork(session)
 
-    async def connect_raw(self) -> "asyncpg.Connection[Any]":
-        """A connection of its own, outside the pool: for LISTEN and for advisory locks that must die with it."""
+    async def connect_raw(self, settings: Mapping[str, str] | None = None) -> "asyncpg.Connection[Any]":
+        """A connection of its own, outside the pool: for LISTEN, for advisory locks that must die with it, for one
+        statement asked all the time. ``settings``: PostgreSQL's, for this connection."""
         return await asyncpg.connect(
             self._url.replace("postgresql+asyncpg://", "postgresql://", 1),
             timeout=CONNECT_TIMEOUT_SECONDS,
-            server_settings={"application_name": self._application_name, "timezone": "UTC"},
+            server_settings={"application_name": self._application_name, "timezone": "UTC", **(settings or {})},
         )
 
     async def ping(self) -> None:

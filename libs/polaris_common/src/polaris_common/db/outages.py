@@ -15,6 +15,6 @@ def is_outage(error: BaseException) -> bool:
     if isinstance(error, DBAPIError):
         state = getattr(error.orig, "sqlstate", None)
         return state[:2] not in _BLAMES_THE_STATEMENT if state else error.connection_invalidated
-    if isinstance(error, asyncpg.PostgresError):  # from COPY, which SQLAlchemy does not know
+    if isinstance(error, asyncpg.PostgresError):  # from statements that go past SQLAlchemy
         return (error.sqlstate or "")[:2] not in _BLAMES_THE_STATEMENT
     return isinstance(error, asyncpg.InterfaceError) and not isinstance(error, ValueError)

@@ -17,6 +17,8 @@ META_LIMIT = 1
 
 ALWAYS_ALLOWED_BLOCKS = 3
 
+_BY_PERSON = frozenset({"reported_lost", "operator"})
+
 
 class LimitReason(StrEnum):
     """Why a tag has, or keeps, its limit."""
@@ -153,6 +155,11 @@ def _belongs(subscription: SubscriptionValue, owner: MappingValue) -> bool:
     if owner.lago_subscription_external_id is not None:
         return subscription.external_id == owner.lago_subscription_external_id
     return subscription.external_customer_id == owner.lago_customer_external_id
+
+
+def switched_off_by_person(*, is_active: bool, deactivation_reason: str | None) -> bool:
+    """Whether a person made a mapping inactive, so that nothing had to be concluded."""
+    return not is_active and deactivation_reason in _BY_PERSON
 
 
 def may_block_without_consent(blocks: int, tags: int, *, max_ratio: float) -> bool:

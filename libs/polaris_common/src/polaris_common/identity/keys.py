@@ -15,6 +15,7 @@ class KeyUse(StrEnum):
 
     AUDIT_EMAIL = "polaris/audit-email/v1"
     SIGN_IN_SUBJECT = "polaris/sign-in-subject/v1"
+    TAPPED_TAG = "polaris/tapped-tag/v1"
     SCAN_NONCE = "polaris/scan-nonce/v1"
     DEVICE_SECRET = "polaris/device-secret/v1"  # noqa: S105 - a label, no secret
 

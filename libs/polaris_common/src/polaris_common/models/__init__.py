@@ -25,6 +25,7 @@ from polaris_common.models.charging import (
     TagChange,
     TagMapping,
     TagType,
+    TapDecision,
 )
 from polaris_common.models.control import (
     ChargerOperation,
@@ -170,6 +171,7 @@ __all__ = [
     "TagChange",
     "TagMapping",
     "TagType",
+    "TapDecision",
     "Tier",
     "TokenPurpose",
     "User",

@@ -5,7 +5,7 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, text
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, LargeBinary, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -160,6 +160,7 @@ class ChargingSession(Base):
         Index("charging_sessions_billing_due_idx", "id", postgresql_where="billed_revision < revision"),
         Index("charging_sessions_ownerless_idx", "id_tag", postgresql_where="tag_mapping_id IS NULL"),
         Index("charging_sessions_connector_idx", "charge_box_id", "connector_id", "started_at"),
+        Index("charging_sessions_open_idx", "charge_box_id", postgresql_where="state = 'open'"),
         Index(
             "charging_sessions_followed_idx",
             "steve_transaction_id",
@@ -236,3 +237,28 @@ class LiveMeter(Base):
     received_at: Mapped[CreatedAt]
     revision: Mapped[int] = mapped_column(BigInteger, server_default=text("1"))
     billed_revision: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+
+
+class TapDecision(Base):
+    """What SteVe was told about a tag, and why; kept for a month. The tag's number is kept nowhere in it."""
+
+    __tablename__ = "tap_decisions"
+    __table_args__ = (
+        Index("tap_decisions_decided_idx", "decided_at"),
+        Index("tap_decisions_box_idx", "charge_box_id", "id"),
+        Index("tap_decisions_tag_idx", "id_tag_hash", "id"),
+    )
+
+    id: Mapped[BigId]
+    decided_at: Mapped[datetime]
+    charge_box_id: Mapped[str]
+    connector_id: Mapped[int | None]
+    is_start: Mapped[bool]
+    id_tag_hash: Mapped[bytes] = mapped_column(LargeBinary)
+    """Keyed: equal tags have equal hashes, and nobody without our secret can try tags against it."""
+    tag_mapping_id: Mapped[int | None] = mapped_column(BigInteger)
+    """The mapping that answered for the tag; no reference, because the mapping may go."""
+    blocked: Mapped[bool]
+    reason: Mapped[str]
+    latency_us: Mapped[int]
+    """From the whole request to its answer."""

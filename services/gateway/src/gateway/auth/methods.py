@@ -14,7 +14,7 @@ async def login_methods(uow: UnitOfWork, settings: GatewaySettings, surface: Sur
     if surface is Surface.ADMIN:
         return _for_operators(settings)
     methods = ["magic_link"] if settings.mail_enabled else []
-    if settings.pre_authorize_key is not None:
+    if settings.pre_authorize_on:
         methods.append("scan")
     if await drivers_have_passwords(uow):
         methods.append("password")

@@ -48,8 +48,8 @@ async def admin_health(
 
 def _subsystems(settings: GatewaySettings) -> dict[str, bool]:
     return {
-        "preAuthorizeHook": settings.pre_authorize_key is not None,
-        "meterValuesHook": settings.meter_values_key is not None,
+        "preAuthorizeHook": settings.pre_authorize_on,
+        "meterValuesHook": bool(settings.meter_values_keys),
         "lago": settings.lago_api_url is not None and settings.lago_api_key is not None,
         "lagoWebhookHmac": settings.lago_webhook_hmac_key is not None,
         "mail": settings.mail_enabled,

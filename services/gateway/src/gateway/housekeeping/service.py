@@ -3,6 +3,7 @@
 import structlog
 from sqlalchemy import text
 
+from gateway.ocpp import recorder
 from polaris_common.charging import sync_runs
 from polaris_common.db import AdvisoryLock, Database, LockName, UnitOfWork
 from polaris_common.http import idempotency
@@ -21,7 +22,8 @@ async def clean_up(database: Database) -> dict[str, int]:
     """Delete what is old, each table in a transaction of its own; how many rows, nothing when another replica is at it.
 
     Audit: 90 days. Sessions: once they have ended. Idempotency keys: a day. One-time tokens: a day after they expired.
-    Failed sign-ins: a day. Notifications and sync runs with their logs: 90 days.
+    Failed sign-ins: a day. Notifications and sync runs with their logs: 90 days. What SteVe was told about taps: 30
+    days.
     """
     async with AdvisoryLock(database, LockName.HOUSEKEEPING) as lock:
         if not lock.held:
@@ -35,6 +37,7 @@ async def clean_up(database: Database) -> dict[str, int]:
             "one_time_tokens": one_time.delete_old,
             "sign_in_failures": _delete_old_failures,
             "sync_runs": sync_runs.delete_old_runs,
+            "tap_decisions": recorder.delete_old,
         }.items():
             async with database.unit_of_work() as uow:
                 deleted[name] = await delete(uow)

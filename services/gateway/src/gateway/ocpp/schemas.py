@@ -19,6 +19,7 @@ MAX_LABEL_LENGTH = 64
 """Labels are part of the readings' key, whose index entries are bounded; OCPP 1.6's longest has 31 characters."""
 MAX_TIME_LENGTH = 40
 FIRST_YEAR, LAST_YEAR = 1970, 2199
+MILLISECONDS_FROM = 10**11
 
 
 class InvalidJson(ApiError):
@@ -40,6 +41,10 @@ class Tap:
     id_tag: str
     charge_box_id: str
     is_start: bool
+    connector_id: int | None = None
+    """None or 0: the station did not say, as with every Authorize."""
+    sent_at: float | None = None
+    """When SteVe asked, in s since 1970, as far as it says."""
 
 
 def parse_tap(body: bytes) -> Tap:
@@ -54,6 +59,8 @@ def parse_tap(body: bytes) -> Tap:
         id_tag=_name(fields.get("idTag")),
         charge_box_id=_name(fields.get("chargeBoxId")),
         is_start=fields.get("isStartTx") is True,
+        connector_id=_connector(fields.get("connectorId")),
+        sent_at=_seconds(fields.get("ts")),
     )
 
 
@@ -127,6 +134,18 @@ def _integer(raw: object, least: int, most: int) -> int:
     if type(raw) is not int or not least <= raw <= most:
         raise InvalidBody
     return raw
+
+
+def _connector(raw: object) -> int | None:
+    """A hint that nobody is refused for."""
+    return raw if type(raw) is int and 0 <= raw <= MAX_INT else None
+
+
+def _seconds(raw: object) -> float | None:
+    """``ts``: seconds since 1970, or milliseconds when that many seconds are thousands of years."""
+    if type(raw) is not int or not 0 <= raw <= MAX_BIGINT:
+        return None
+    return raw / 1000 if raw >= MILLISECONDS_FROM else float(raw)
 
 
 def _moment(raw: object) -> datetime:

@@ -12,15 +12,14 @@ from polaris_common.domain.tag_limit import (
     TagFacts,
     decide_limit,
     subscription_state,
+    switched_off_by_person,
 )
 from polaris_common.domain.tag_owner import MappingValue, lineage
-from polaris_common.models import DeactivationReason, TagType
+from polaris_common.models import TagType
 from polaris_common.steve import SteveTag
 
 LAGO_READ_TIME = timedelta(minutes=2)
 """Reading all of Lago may take so long: a subscription made meanwhile may be missing from that reading."""
-
-_BY_PERSON = frozenset({DeactivationReason.REPORTED_LOST, DeactivationReason.OPERATOR})
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,7 @@ class LinkedTag:
     @property
     def switched_off_by_person(self) -> bool:
         """Whether a person made it inactive."""
-        return not self.value.is_active and self.deactivation_reason in _BY_PERSON
+        return switched_off_by_person(is_active=self.value.is_active, deactivation_reason=self.deactivation_reason)
 
 
 @dataclass(frozen=True)
