@@ -31,7 +31,7 @@ replay-chaos: $(VENV)/.demo ## The same with services killed at random, once for
 	@test -n "$(CSV)" || { echo "Say which file: make replay-chaos CSV=sessions.csv" >&2; exit 2; }
 	@failed=0; for seed in $(SEEDS); do \
 		said=$$($(BIN)/polaris replay "$(CSV)" --chaos $$seed $(ARGS)) && verdict=balanced || { \
-			verdict="NOT BALANCED (status $$?)"; failed=1; }; \
+			verdict="failed (status $$?)"; failed=1; }; \
 		echo "seed $$seed: $$verdict $$(echo "$$said" | tail -n 1)"; done; exit $$failed
 
 test: $(VENV)/.dev ## Run all tests; starts its own PostgreSQL and Redis

@@ -6,7 +6,7 @@ transaction that was open is rolled back, as the server does for a connection th
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -80,6 +80,13 @@ class MortalDatabase(Database):
     async def unit_of_work(self) -> AsyncIterator[UnitOfWork]:
         """One transaction, which may end right before its commit, or right after it without anybody hearing of it."""
         async with super().unit_of_work() as uow:
+            copy = uow.copy
+
+            async def copy_as_a_step(table: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+                self.lifeline.step()
+                await copy(table, columns, rows)
+
+            uow.copy = copy_as_a_step  # type: ignore[method-assign]  # COPY goes past SQLAlchemy's events
             yield uow
             self.lifeline.step()
         self.lifeline.step()

@@ -1,11 +1,15 @@
 """Who may scrape, and what is shown when the database is away."""
 
+import asyncio
+import socket
+
 import httpx
 import pytest
 
 from polaris_common.db import Database
 from polaris_common.observability.figures import MONEY
-from polaris_common.observability.metrics import DatabaseFigures, metrics_app, serve_metrics
+from polaris_common.observability.metrics import DatabaseFigures, metrics_app, metrics_server
+from polaris_common.process import StartupError
 from polaris_common.settings import DatabaseSettings, Settings
 
 
@@ -16,7 +20,14 @@ async def _scrape(token: str | None, **headers: str) -> int:
 
 
 async def test_without_a_port_nobody_is_shown_anything() -> None:
-    await serve_metrics(Settings(metrics_port=None))
+    await metrics_server(Settings(metrics_port=None))
+
+
+def test_a_port_that_is_taken_stops_the_process_and_names_the_variable() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        settings = Settings(metrics_host="127.0.0.1", metrics_port=taken.getsockname()[1])
+        with pytest.raises(StartupError, match="METRICS_PORT"):
+            asyncio.run(metrics_server(settings))
 
 
 @pytest.mark.parametrize(

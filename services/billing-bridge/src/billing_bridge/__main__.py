@@ -23,7 +23,7 @@ from polaris_common.lago import LagoClient, RequestBudget
 from polaris_common.observability import configure_logging
 from polaris_common.observability.figures import MONEY
 from polaris_common.observability.health import Component, report
-from polaris_common.observability.metrics import DatabaseFigures, serve_metrics
+from polaris_common.observability.metrics import DatabaseFigures, metrics_server
 from polaris_common.process import every, require_database, run, run_until_stopped
 from polaris_common.settings import load_or_exit
 
@@ -41,6 +41,7 @@ async def serve(settings: BillingBridgeSettings) -> None:
         database = Database(settings, application_name="polaris-billing-bridge")
         stack.push_async_callback(database.close)
         await require_database(database)
+        figures = metrics_server(settings, DatabaseFigures(database, MONEY))
         jobs = Jobs(settings)
         stack.push_async_callback(jobs.close)
         ledger = Ledger(database, jobs, policy=settings.slice_policy, metric_code=settings.lago_metric_code)
@@ -76,7 +77,7 @@ async def serve(settings: BillingBridgeSettings) -> None:
             tasks += _mirroring(Mirror(database, lago, ledger, gate), database, gate, settings.lago_mirror_seconds)
         else:
             tasks.append(every(NOT_CONFIGURED_SECONDS, say_not_configured, name="lago_not_configured"))
-        tasks.append(serve_metrics(settings, DatabaseFigures(database, MONEY)))
+        tasks.append(figures)
         tasks.append(JobWorker(settings, Queue.BILLING_BRIDGE, functions).run())
         if settings.alive_file:
             tasks.append(keep_alive_file(settings.alive_file))

@@ -59,7 +59,7 @@ from polaris_common.identity.pairings import ScanTickets
 from polaris_common.jobs import Jobs
 from polaris_common.lago import LagoClient
 from polaris_common.lago.signatures import WebhookVerifier
-from polaris_common.observability.metrics import serve_metrics
+from polaris_common.observability.metrics import metrics_server
 from polaris_common.process import every
 
 ROUTERS = [
@@ -147,12 +147,13 @@ async def _running(settings: GatewaySettings, clock: Clock) -> AsyncIterator[Res
     facts = TapFactsQuery(database, protected=settings.tag_sync_protected_tags, timeout_seconds=BUDGET_SECONDS)
     announcer = Announcer(jobs, database)
     intake = MeterIntake(database, announcer)
+    figures_shown = metrics_server(settings)
     facts.start()
     recorder.start()
     announcer.start()
     intake.start()
     housekeeping = asyncio.create_task(every(EVERY_SECONDS, lambda: clean_up(database), name="housekeeping"))
-    figures = asyncio.create_task(serve_metrics(settings))
+    figures = asyncio.create_task(figures_shown)
     try:
         yield Resources(
             settings=settings,

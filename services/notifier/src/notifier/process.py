@@ -30,7 +30,7 @@ from polaris_common.http.surfaces import Surfaces
 from polaris_common.identity.audit import Audit
 from polaris_common.identity.impersonation import Views
 from polaris_common.observability.figures import TELLING
-from polaris_common.observability.metrics import DatabaseFigures, serve_metrics
+from polaris_common.observability.metrics import DatabaseFigures, metrics_server
 from polaris_common.process import every
 
 NOTIFICATIONS_SECONDS = 0.5
@@ -98,7 +98,7 @@ class Notifier:
                 "pairings": self.scan_detect.watch.run(),
                 "old-pairings": every(CLEANUP_SECONDS, self.scan_detect.watch.forget_old, name="old-pairings"),
                 "notifications": every(NOTIFICATIONS_SECONDS, projector.run, name="notifications"),
-                "metrics": serve_metrics(self.settings, DatabaseFigures(self.database, TELLING)),
+                "metrics": metrics_server(self.settings, DatabaseFigures(self.database, TELLING)),
                 **self._mail_tasks(),
                 **self._push_tasks(),
             }.items()

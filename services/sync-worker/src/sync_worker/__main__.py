@@ -13,7 +13,7 @@ from polaris_common.jobs.queue import JobName
 from polaris_common.observability import configure_logging
 from polaris_common.observability.figures import CHARGING
 from polaris_common.observability.health import Component, heartbeat
-from polaris_common.observability.metrics import DatabaseFigures, serve_metrics
+from polaris_common.observability.metrics import DatabaseFigures, metrics_server
 from polaris_common.process import every, require_database, run, run_until_stopped
 from polaris_common.settings import load_or_exit
 from polaris_common.steve import SteveClient
@@ -45,6 +45,7 @@ async def serve(settings: SyncWorkerSettings) -> None:
         database = Database(settings, application_name="polaris-sync-worker")
         stack.push_async_callback(database.close)
         await require_database(database)
+        figures = metrics_server(settings, DatabaseFigures(database, CHARGING))
         jobs = Jobs(settings)
         stack.push_async_callback(jobs.close)
         steve = SteveClient(settings)
@@ -124,7 +125,7 @@ async def serve(settings: SyncWorkerSettings) -> None:
             every(RESERVATIONS_SECONDS, upkeep.sweep, name="reservations"),
             every(TAG_SWEEP_SECONDS, sweep_tags, name="tag_sweep"),
             every(HEARTBEAT_SECONDS, beat, name="heartbeat"),
-            serve_metrics(settings, DatabaseFigures(database, CHARGING)),
+            figures,
         )
 
 

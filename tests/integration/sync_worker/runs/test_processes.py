@@ -2,10 +2,12 @@
 
 import asyncio
 
+import httpx
 import pytest
 from tests.support.site import Site
 from tests.support.worker_processes import served, until, workers
 
+from polaris_cli.stack.ports import free_ports
 from polaris_common.domain.cadence import Tier
 
 TAKE_OVER_SECONDS = 5
@@ -142,13 +144,22 @@ async def _is_settled(site: Site, transaction: int) -> bool:
     return await site.state(transaction) == ("settled", None)
 
 
-async def test_a_worker_told_to_run_on_startup_does(site: Site, database_url: str, redis_url: str) -> None:
+async def test_a_worker_told_to_run_on_startup_does_and_shows_its_figures_on_the_port_for_them(
+    site: Site, database_url: str, redis_url: str
+) -> None:
     await site.in_operation()
+    (port,) = free_ports(1)
+    own = {"sync_on_startup": "true", "metrics_host": "127.0.0.1", "metrics_port": str(port)}
     async with (
         served(site.requests) as steve,
-        workers(1, database_url=database_url, redis_url=redis_url, steve=steve, sync_on_startup="true"),
+        workers(1, database_url=database_url, redis_url=redis_url, steve=steve, **own) as (worker,),
     ):
         await until(lambda: _completed(site, 2))
+        async with httpx.AsyncClient(trust_env=False) as http:
+            shown = (await http.get(f"http://127.0.0.1:{port}/metrics")).text
+        assert 'polaris_sync_run_seconds_count{outcome="completed"} 1.0' in shown
+        assert "polaris_sessions_open 0.0" in shown
+        assert await worker.stop() == 0
     assert (await site.row("SELECT trigger FROM sync_runs ORDER BY id DESC LIMIT 1")).trigger == "startup"
 
 

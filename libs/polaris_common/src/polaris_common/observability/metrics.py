@@ -2,10 +2,12 @@
 
 import asyncio
 import hmac
+import socket
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Coroutine, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import structlog
 import uvicorn
@@ -21,6 +23,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from polaris_common.db import Database
+from polaris_common.process import StartupError
 from polaris_common.settings import Settings
 
 FRESH_SECONDS = 10.0
@@ -103,24 +106,29 @@ def metrics_app(
     return Starlette(routes=[Route("/metrics", metrics)])
 
 
-async def serve_metrics(settings: Settings, figures: DatabaseFigures | None = None) -> None:
-    """Serve until cancelled; at once over where no ``METRICS_PORT`` is set."""
+def metrics_server(settings: Settings, figures: DatabaseFigures | None = None) -> Coroutine[Any, Any, None]:
+    """What serves until it is cancelled; it is over at once where no ``METRICS_PORT`` is set.
+
+    Raises:
+        StartupError: the port is taken or the address is not ours.
+    """
     if settings.metrics_port is None:
-        return
+        return asyncio.sleep(0)
+    try:
+        listening = socket.create_server((settings.metrics_host, settings.metrics_port))
+    except OSError as error:
+        where = f"{settings.metrics_host}:{settings.metrics_port} (METRICS_HOST, METRICS_PORT)"
+        raise StartupError(f"Figures cannot be shown on {where}: {error.strerror}.") from error
     token = settings.metrics_token.get_secret_value() if settings.metrics_token is not None else None
-    server = _Server(
-        uvicorn.Config(
-            metrics_app(figures, token=token),
-            host=settings.metrics_host,
-            port=settings.metrics_port,
-            lifespan="off",
-            ws="none",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-        )
+    config = uvicorn.Config(
+        metrics_app(figures, token=token),
+        lifespan="off",
+        ws="none",
+        log_config=None,
+        access_log=False,
+        server_header=False,
     )
-    await server.serve()
+    return _Server(config).serve(sockets=[listening])
 
 
 class _Server(uvicorn.Server):
