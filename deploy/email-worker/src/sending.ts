@@ -1,6 +1,6 @@
 /** Handing a mail to Cloudflare's Email Service, which builds the message from fields: no text becomes a header. */
 
-import { readSender, type Mail } from "./mail.js";
+import { readSender, type Mail, type Sender } from "./mail.js";
 import { Refused } from "./refused.js";
 import type { Settings } from "./settings.js";
 
@@ -26,18 +26,23 @@ export async function sendMail(email: SendEmail, settings: Settings, mail: Mail)
   try {
     const { messageId } = await email.send({
       to: mail.to,
-      from: mail.from,
+      from: asParty(mail.from),
       subject: mail.subject,
       html: mail.html,
       text: mail.text,
       headers: mail.headers,
-      ...(replyTo === undefined ? {} : { replyTo }),
+      ...(replyTo === undefined ? {} : { replyTo: asParty(replyTo) }),
     });
     return messageId;
   } catch (error) {
     const code = codeOf(error);
     throw new Refused(HOPELESS.has(code) ? 422 : 502, code.toLowerCase());
   }
+}
+
+/** An address alone has no name, not an empty one. */
+function asParty({ name, email }: Sender): string | Sender {
+  return name === "" ? email : { name, email };
 }
 
 /** Only the code: the message may name the recipient. */

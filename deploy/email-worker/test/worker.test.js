@@ -26,7 +26,7 @@ test("a mail is handed on as fields, with both versions", async () => {
     {
       to: "ada@example.org",
       from: { name: "Polaris", email: "noreply@example.com" },
-      replyTo: { name: "", email: "support@example.com" },
+      replyTo: "support@example.com",
       subject: "Grüße, 24,318 kWh",
       html: "<p>Hällo & welcome</p>",
       text: "Hällo\r\nand welcome\r\n",

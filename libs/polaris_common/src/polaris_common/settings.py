@@ -5,17 +5,17 @@ one sentence that names the variable and never its value.
 """
 
 import os
+import re
 import sys
 import warnings
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
-from functools import cache
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Self, TypeVar
 from urllib.parse import urlsplit
-from zoneinfo import available_timezones
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import (
     AfterValidator,
@@ -31,9 +31,6 @@ from pydantic import (
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 MIN_SECRET_LENGTH = 32
-
-_zones = cache(available_timezones)
-"""The machine's time zones; to list them means to read a file each."""
 
 OLD_NAMES = {
     "STEVE_API_URL": "STEVE_BASE_URL",
@@ -295,7 +292,7 @@ class EmailSettings(_Group):
 
     deploy_env: str = "production"
     cf_email_worker_url: HttpUrl | None = None
-    cf_email_worker_secret: SecretStr | None = None
+    cf_email_worker_secret: Secret | None = None
     email_from: str | None = None
     """Sender of mails to drivers, e.g. ``Polaris <noreply@example.com>``; the Worker must know it."""
     email_from_admin: str | None = None
@@ -307,11 +304,20 @@ class EmailSettings(_Group):
     email_time_zone: str = "UTC"
     """Zone of times in mails to people whose own is not known, e.g. ``Europe/Berlin``."""
 
+    @field_validator("email_locale")
+    @classmethod
+    def _locale(cls, locale: str) -> str:
+        if not re.fullmatch(r"[a-z]{2,3}([-_][A-Z]{2})?", locale):
+            raise ValueError("must be a language such as de or en-GB")
+        return locale
+
     @field_validator("email_time_zone")
     @classmethod
     def _known_zone(cls, zone: str) -> str:
-        if zone not in _zones():
-            raise ValueError("must be a time zone such as Europe/Berlin")
+        try:
+            ZoneInfo(zone)
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            raise ValueError("must be a time zone such as Europe/Berlin") from None
         return zone
 
     smtp_host: str | None = None

@@ -26,6 +26,8 @@ from polaris_common.email.templates import MailText
 from polaris_common.email.transport import SENT, Delivery, Fate, Mail
 from polaris_common.settings import SmtpSecurity, SmtpServer
 
+pytestmark = pytest.mark.filterwarnings("ignore:Requiring AUTH while not requiring TLS")
+
 PASSWORD = "a password with ümlaut"
 MAIL = Mail(
     id=UUID("6e1f7c8a-0000-4000-8000-000000000000"),
