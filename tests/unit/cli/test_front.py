@@ -80,7 +80,13 @@ class Services:
 async def front(services: Services) -> AsyncIterator[httpx.AsyncClient]:
     async with served(services.gateway()) as gateway, served(services.notifier()) as notifier:
         proxy = Proxy({Backend.GATEWAY: gateway, Backend.NOTIFIER: notifier})
-        settings = FrontSettings(mailbox="http://mail", driver_email="a@b.c", driver_password="drive-well-12")
+        settings = FrontSettings(
+            mailbox="http://mail",
+            driver_email="a@b.c",
+            driver_password="drive-well-12",
+            operator_email="o@b.c",
+            operator_password="operate-well-12",
+        )
         async with (
             served(create_app(proxy, settings)) as url,
             httpx.AsyncClient(base_url=url, headers={"Host": HOST}, trust_env=False, timeout=5) as client,
@@ -146,7 +152,18 @@ async def test_pages_belong_to_hosts() -> None:
         assert "https://" not in page.text
     assert (stranger.status_code, nothing.status_code) == (404, 404)
     assert shown == {"email": "a@b.c", "password": "drive-well-12"}
-    assert shown_to_admin == {"mailbox": "http://mail"}
+    assert shown_to_admin == {"email": "o@b.c", "password": "operate-well-12", "mailbox": "http://mail"}
+
+
+@pytest.mark.parametrize(("path", "kind"), [("/demo.css", "text/css"), ("/demo.js", "text/javascript")])
+async def test_both_pages_share_their_style_and_their_script(path: str, kind: str) -> None:
+    async with front(Services()) as client:
+        pages = [await client.get("/", headers={"Host": host}) for host in (HOST, f"manage.{HOST}")]
+        shared = await client.get(path)
+
+    assert all(f'"{path}"' in page.text for page in pages)
+    assert shared.headers["content-type"].startswith(kind)
+    assert len(shared.content) > 500
 
 
 @pytest.mark.parametrize(

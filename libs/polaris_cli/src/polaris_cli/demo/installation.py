@@ -6,7 +6,7 @@ import time
 
 import httpx
 
-from polaris_cli.demo.people import drivers, fleet_boxes, operator
+from polaris_cli.demo.people import ADMIN_EMAIL, drivers, fleet_boxes, operator
 from polaris_cli.demo.restore import known_sessions, restore_lago, restore_steve
 from polaris_cli.problems import CommandError
 from polaris_cli.seed import Person, seed_lago, seed_people
@@ -123,7 +123,12 @@ class Installation:
             *("--gateway", local_url(platform.ports.gateway), "--notifier", local_url(platform.ports.notifier)),
             *("--customer-host", CUSTOMER_HOST, "--admin-host", ADMIN_HOST, "--mailbox", platform.mailbox_url),
         ]
-        sign_in = {"DEMO_DRIVER_EMAIL": self.driver_email, "DEMO_DRIVER_PASSWORD": platform.secrets.driver_password}
+        sign_in = {
+            "DEMO_DRIVER_EMAIL": self.driver_email,
+            "DEMO_DRIVER_PASSWORD": platform.secrets.driver_password,
+            "DEMO_OPERATOR_EMAIL": ADMIN_EMAIL,
+            "DEMO_OPERATOR_PASSWORD": platform.secrets.admin_password,
+        }
         platform.supervisor.start("front", command, sign_in)
 
     async def _until_healthy(self) -> None:

@@ -30,6 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         mailbox=options.mailbox,
         driver_email=os.environ.get("DEMO_DRIVER_EMAIL", ""),
         driver_password=os.environ.get("DEMO_DRIVER_PASSWORD", ""),
+        operator_email=os.environ.get("DEMO_OPERATOR_EMAIL", ""),
+        operator_password=os.environ.get("DEMO_OPERATOR_PASSWORD", ""),
     )
     proxy = Proxy({Backend.GATEWAY: options.gateway, Backend.NOTIFIER: options.notifier})
     config = uvicorn.Config(

@@ -10,7 +10,7 @@ from polaris_sim.front.proxy import Proxy, answer_error
 from polaris_sim.front.routing import backend_of
 
 _POLICY = (
-    b"default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'; img-src data:"
+    b"default-src 'none'; script-src 'self' 'unsafe-inline'; style-src 'self'; connect-src 'self'; img-src data:"
 )
 
 
@@ -23,7 +23,9 @@ class FrontSettings:
     mailbox: str = ""
     driver_email: str = ""
     driver_password: str = ""
-    """Put into the sign-in form of the demo page."""
+    operator_email: str = ""
+    operator_password: str = ""
+    """Put into the sign-in forms of the demo pages."""
 
 
 class Front:
@@ -35,6 +37,10 @@ class Front:
         self._pages = {
             settings.customer_host: (pages / "customer.html").read_bytes(),
             settings.admin_host: (pages / "admin.html").read_bytes(),
+        }
+        self._shared = {
+            "/demo.css": (b"text/css; charset=utf-8", (pages / "demo.css").read_bytes()),
+            "/demo.js": (b"text/javascript; charset=utf-8", (pages / "demo.js").read_bytes()),
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -58,15 +64,18 @@ class Front:
             await answer_error(send, 405, "method_not_allowed", "Method Not Allowed.")
         elif scope["path"] == "/":
             await _answer(send, b"text/html; charset=utf-8", page)
+        elif scope["path"] in self._shared:
+            await _answer(send, *self._shared[scope["path"]])
         elif scope["path"] == "/demo.json":
             await _answer(send, b"application/json", json.dumps(self._shown(host)).encode())
         else:
             await answer_error(send, 404, "not_found", "There is nothing here.")
 
     def _shown(self, host: str) -> dict[str, str]:
-        if host == self._settings.admin_host:
-            return {"mailbox": self._settings.mailbox}
-        return {"email": self._settings.driver_email, "password": self._settings.driver_password}
+        shown = self._settings
+        if host == shown.admin_host:
+            return {"email": shown.operator_email, "password": shown.operator_password, "mailbox": shown.mailbox}
+        return {"email": shown.driver_email, "password": shown.driver_password}
 
     async def _live(self, receive: Receive, send: Send) -> None:
         while True:
