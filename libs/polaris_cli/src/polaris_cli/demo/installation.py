@@ -8,6 +8,7 @@ import httpx
 
 from polaris_cli.demo.people import ADMIN_EMAIL, drivers, fleet_boxes, operator
 from polaris_cli.demo.restore import known_sessions, restore_lago, restore_steve
+from polaris_cli.demo.visits import Visits
 from polaris_cli.problems import CommandError
 from polaris_cli.seed import Person, seed_lago, seed_people
 from polaris_cli.stack.platform import (
@@ -39,9 +40,13 @@ class Installation:
         self.database = Database(DatabaseSettings(database_url=platform.database_url), application_name="polaris-demo")
         self._http = httpx.AsyncClient(timeout=30.0, trust_env=False)
         self.driver_email = drivers(1, "")[0].email
+        self._visits: asyncio.Task[None] | None = None
 
     async def close(self) -> None:
         """Let go of connections; the processes belong to the supervisor."""
+        if self._visits is not None:
+            self._visits.cancel()
+            await asyncio.gather(self._visits, return_exceptions=True)
         await self._http.aclose()
         await self.database.close()
 
@@ -65,7 +70,11 @@ class Installation:
             f"{local_url(platform.ports.gateway)}/livez", f"{local_url(platform.ports.notifier)}/livez"
         )
         await self._until_healthy()
-        await self._plug_in(people[0])
+        # The demo's driver charges at once instead of when the fleet happens to pick them.
+        auth = (STEVE_USER, platform.secrets.steve_password)
+        visits = Visits(self._http, platform.steve_url, auth, people[0].id_tag)
+        await visits.arrive()
+        self._visits = asyncio.create_task(visits.go_on())
 
     async def _seed_people(self) -> list[Person]:
         secrets = self.platform.secrets
@@ -152,10 +161,3 @@ class Installation:
             await asyncio.sleep(0.2)
         ailing = ", ".join(name for name, check in checks.items() if check["status"] != "ok") or "everything"
         raise CommandError(f"The demo is not healthy after {HEALTHY_SECONDS:.0f} seconds: {ailing}.")
-
-    async def _plug_in(self, driver: Person) -> None:
-        """Let the demo's driver charge at once instead of when the fleet happens to pick them."""
-        operation = f"{self.platform.steve_url}/steve/api/v1/operations/RemoteStartTransaction"
-        body = {"chargeBoxIdList": ["CB-GARAGE-1"], "idTag": driver.id_tag}
-        auth = (STEVE_USER, self.platform.secrets.steve_password)
-        await self._http.post(operation, json=body, auth=auth)
