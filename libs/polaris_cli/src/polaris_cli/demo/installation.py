@@ -72,7 +72,7 @@ class Installation:
         await self._until_healthy()
         # The demo's driver charges at once instead of when the fleet happens to pick them.
         auth = (STEVE_USER, platform.secrets.steve_password)
-        visits = Visits(self._http, platform.steve_url, auth, people[0].id_tag)
+        visits = Visits(self._http, platform.steve_url, auth, people[0])
         await visits.arrive()
         self._visits = asyncio.create_task(visits.go_on())
 

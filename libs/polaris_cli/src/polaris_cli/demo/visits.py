@@ -8,6 +8,8 @@ from contextlib import suppress
 
 import httpx
 
+from polaris_cli.seed import Person
+
 STAY_SECONDS = 60.0
 AWAY_SECONDS = 120.0
 CHARGE_BOX = "CB-GARAGE-1"
@@ -16,8 +18,8 @@ CHARGE_BOX = "CB-GARAGE-1"
 class Visits:
     """One driver's cars at one charge box, by SteVe's remote operations, as an operator would."""
 
-    def __init__(self, http: httpx.AsyncClient, steve_url: str, auth: tuple[str, str], id_tag: str) -> None:
-        self._http, self._auth, self._id_tag = http, auth, id_tag
+    def __init__(self, http: httpx.AsyncClient, steve_url: str, auth: tuple[str, str], driver: Person) -> None:
+        self._http, self._auth, self._id_tag = http, auth, driver.id_tag
         self._api = f"{steve_url}/steve/api/v1"
 
     async def arrive(self) -> None:
