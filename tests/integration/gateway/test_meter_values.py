@@ -2,8 +2,9 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
+from datetime import datetime
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,13 +16,13 @@ from gateway.ocpp.announcer import Announcer
 from gateway.ocpp.intake import MeterIntake
 from gateway.ocpp.schemas import parse_meter_values
 from gateway.settings import GatewaySettings
-from polaris_common.charging.meters import MeterRepository
+from polaris_common.charging.meters import MeterRepository, MovedMeter
 from polaris_common.charging.samples import MeterValues
 from polaris_common.db import Database
 from polaris_common.http.errors import ServiceUnavailable
 from polaris_common.jobs import Jobs, Queue
 from polaris_common.jobs.queue import STOP_LOOKS_AFTER_SECONDS
-from polaris_common.telemetry import CHANNEL
+from polaris_common.telemetry import CHANNEL, MeterTelemetry
 
 
 async def _readings(database: Database) -> list[tuple[int, str, int | None]]:
@@ -108,15 +109,66 @@ async def test_the_same_sample_delivered_twice_is_stored_once(world: GatewayWorl
     assert await _readings(world.database) == [(7, "1500", 1500)]
 
 
+async def _revisions(database: Database) -> dict[int, int]:
+    async with database.unit_of_work() as uow:
+        rows = await uow.execute(text("SELECT steve_transaction_id, revision FROM live_meters"))
+        return {row.steve_transaction_id: row.revision for row in rows}
+
+
+async def test_a_sample_that_is_delivered_again_is_shown_to_nobody_and_bills_nothing(world: GatewayWorld) -> None:
+    early, late = meter_values(timestamp="2026-03-01T12:05:00Z"), meter_values(timestamp="2026-03-01T12:06:00Z", wh="9")
+    await world.hook("meter-values", early)
+    await world.hook("meter-values", late)
+    announcer = world.app.state.resources.announcer
+    await announcer.stop()
+    redis = world.app.state.resources.jobs.redis
+    await redis.delete(Queue.BILLING_BRIDGE, Queue.SYNC_WORKER)
+
+    for again in (early, late, early):
+        assert (await world.hook("meter-values", again)).status_code == 200
+
+    assert await _revisions(world.database) == {7: 2}
+    await announcer.stop()
+    assert await redis.zcard(Queue.BILLING_BRIDGE) == await redis.zcard(Queue.SYNC_WORKER) == 0
+
+
+async def test_a_sample_that_comes_late_is_billed_but_does_not_turn_screens_back(
+    world: GatewayWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[datetime] = []
+
+    def stored(self: Announcer, telemetry: Iterable[MeterTelemetry], **_: bool) -> None:
+        shown.extend(each.meter_timestamp for each in telemetry)
+
+    monkeypatch.setattr(Announcer, "stored", stored)
+    for minute in (5, 7, 6, 8):
+        await world.hook("meter-values", meter_values(timestamp=f"2026-03-01T12:0{minute}:00Z", wh=str(minute)))
+
+    assert [moment.minute for moment in shown] == [5, 7, 8]
+    assert await _revisions(world.database) == {7: 4}
+    assert [row[2] for row in await _readings(world.database)] == [5, 6, 7, 8]
+
+
+async def test_a_batch_that_is_partly_known_stores_and_shows_what_is_new(
+    settings: GatewaySettings, database: Database
+) -> None:
+    async with _intake(settings, database) as intake:
+        await intake.add(_values(1))
+        await asyncio.gather(*(intake.add(_values(number)) for number in (1, 2, 3)))
+
+    assert await _revisions(database) == {1: 1, 2: 1, 3: 1}
+    assert len(await _readings(database)) == 3
+
+
 async def test_samples_that_arrive_together_share_a_transaction(
     settings: GatewaySettings, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     batches: list[int] = []
     store = MeterRepository.store
 
-    async def counted(self: MeterRepository, arrived: Sequence[MeterValues]) -> None:
+    async def counted(self: MeterRepository, arrived: Sequence[MeterValues]) -> dict[int, MovedMeter]:
         batches.append(len(arrived))
-        await store(self, arrived)
+        return await store(self, arrived)
 
     monkeypatch.setattr(MeterRepository, "store", counted)
     async with _intake(settings, database) as intake:

@@ -11,37 +11,41 @@ from sqlalchemy import text
 from polaris_common.charging.samples import MeterValues, Sample, power_w, register_wh
 from polaris_common.db import UnitOfWork
 
-_INSERT_READINGS = text("""
-INSERT INTO meter_readings
-    (steve_transaction_id, sampled_at, measurand, phase, location, context, unit, value, register_wh)
-SELECT * FROM unnest(
-    CAST(:transactions AS bigint[]), CAST(:times AS timestamptz[]), CAST(:measurands AS text[]),
-    CAST(:phases AS text[]), CAST(:locations AS text[]), CAST(:contexts AS text[]),
-    CAST(:units AS text[]), CAST(:values AS text[]),
-    CAST(:registers AS bigint[]))
-ON CONFLICT DO NOTHING
-""")
-
-# The newest sample wins on the screen; every arrival, even an old one, makes billing look again.
-_UPSERT_LIVE = text("""
-INSERT INTO live_meters AS live
-    (steve_transaction_id, charge_box_id, connector_id, sampled_at, register_wh, power_w)
-SELECT * FROM unnest(
-    CAST(:transactions AS bigint[]), CAST(:boxes AS text[]), CAST(:connectors AS int[]), CAST(:times AS timestamptz[]),
-    CAST(:registers AS bigint[]), CAST(:powers AS int[]))
-ON CONFLICT (steve_transaction_id) DO UPDATE SET
-    sampled_at = greatest(live.sampled_at, excluded.sampled_at),
-    register_wh = CASE WHEN excluded.sampled_at >= live.sampled_at
-                       THEN coalesce(excluded.register_wh, live.register_wh) ELSE live.register_wh END,
-    power_w = CASE WHEN excluded.sampled_at >= live.sampled_at
-                   THEN coalesce(excluded.power_w, live.power_w) ELSE live.power_w END,
-    received_at = now(),
-    revision = live.revision + 1
-""")
-
-_OWNERS = text("""
-SELECT steve_transaction_id, id, user_id, tag_mapping_id, start_wh FROM charging_sessions
-WHERE steve_transaction_id = ANY(CAST(:ids AS bigint[]))
+# One statement, so one round trip and, outside of a transaction, one commit. What was stored before changes nothing: it
+# neither moves the live meter nor makes billing look again. The newest sample wins on the screen, whatever comes when.
+# Rows are written in one order everywhere, or two gateways with the same samples could wait for each other.
+_STORE = text("""
+WITH stored AS (
+    INSERT INTO meter_readings
+        (steve_transaction_id, sampled_at, measurand, phase, location, context, unit, value, register_wh)
+    SELECT * FROM unnest(
+        CAST(:transactions AS bigint[]), CAST(:times AS timestamptz[]), CAST(:measurands AS text[]),
+        CAST(:phases AS text[]), CAST(:locations AS text[]), CAST(:contexts AS text[]),
+        CAST(:units AS text[]), CAST(:values AS text[]),
+        CAST(:registers AS bigint[]))
+    ON CONFLICT DO NOTHING
+    RETURNING steve_transaction_id
+), moved AS (
+    INSERT INTO live_meters AS live
+        (steve_transaction_id, charge_box_id, connector_id, sampled_at, register_wh, power_w)
+    SELECT * FROM unnest(
+        CAST(:live_transactions AS bigint[]), CAST(:live_boxes AS text[]), CAST(:live_connectors AS int[]),
+        CAST(:live_times AS timestamptz[]), CAST(:live_registers AS bigint[]), CAST(:live_powers AS int[])
+        ) AS latest (transaction_id, charge_box_id, connector_id, sampled_at, register_wh, power_w)
+    WHERE transaction_id IN (SELECT steve_transaction_id FROM stored)
+    ORDER BY transaction_id
+    ON CONFLICT (steve_transaction_id) DO UPDATE SET
+        sampled_at = greatest(live.sampled_at, excluded.sampled_at),
+        register_wh = CASE WHEN excluded.sampled_at >= live.sampled_at
+                           THEN coalesce(excluded.register_wh, live.register_wh) ELSE live.register_wh END,
+        power_w = CASE WHEN excluded.sampled_at >= live.sampled_at
+                       THEN coalesce(excluded.power_w, live.power_w) ELSE live.power_w END,
+        received_at = now(),
+        revision = live.revision + 1
+    RETURNING live.steve_transaction_id, live.sampled_at
+)
+SELECT moved.steve_transaction_id, moved.sampled_at, s.id, s.user_id, s.tag_mapping_id, s.start_wh
+FROM moved LEFT JOIN charging_sessions AS s ON s.steve_transaction_id = moved.steve_transaction_id
 """)
 
 
@@ -53,6 +57,16 @@ class KnownSession:
     user_id: UUID | None
     tag_mapping_id: int | None
     start_wh: int | None
+
+
+@dataclass(frozen=True)
+class MovedMeter:
+    """A transaction that has samples which were not stored before."""
+
+    newest_at: datetime
+    """Of all its samples."""
+    session: KnownSession | None
+    """None: SteVe has a transaction that we do not know yet."""
 
 
 @dataclass(frozen=True)
@@ -69,13 +83,13 @@ class MeterRepository:
     def __init__(self, uow: UnitOfWork) -> None:
         self._uow = uow
 
-    async def store(self, arrived: Sequence[MeterValues]) -> None:
-        """Store samples, once however often they arrive, and move the live meters."""
+    async def store(self, arrived: Sequence[MeterValues]) -> dict[int, MovedMeter]:
+        """Store samples, once however often they arrive, and move the live meters; what has moved, by transaction."""
         rows = [(values, sample) for values in arrived for sample in values.samples]
         if not rows:
-            return
-        await self._uow.execute(
-            _INSERT_READINGS,
+            return {}
+        stored = await self._uow.execute(
+            _STORE,
             {
                 "transactions": [values.transaction_id for values, _ in rows],
                 "times": [values.sampled_at for values, _ in rows],
@@ -86,9 +100,10 @@ class MeterRepository:
                 "units": [sample.unit for _, sample in rows],
                 "values": [sample.value for _, sample in rows],
                 "registers": [register_wh(sample) for _, sample in rows],
+                **_live_parameters(arrived),
             },
         )
-        await self._uow.execute(_UPSERT_LIVE, _live_parameters(arrived))
+        return {row.steve_transaction_id: MovedMeter(row.sampled_at, _session(row)) for row in stored.all()}
 
     async def unknown_of(self, values: Sequence[MeterValues]) -> list[MeterValues]:
         """What of one transaction's samples is not stored yet; elements of which nothing is left are dropped."""
@@ -106,14 +121,6 @@ class MeterRepository:
             replace(each, samples=tuple(one for one in each.samples if _key(each, one) not in known)) for each in values
         ]
         return [each for each in left if each.samples]
-
-    async def sessions_of(self, transaction_ids: Sequence[int]) -> dict[int, KnownSession]:
-        """The sessions we already know behind these transactions."""
-        rows = (await self._uow.execute(_OWNERS, {"ids": list(transaction_ids)})).all()
-        return {
-            row.steve_transaction_id: KnownSession(row.id, row.user_id, row.tag_mapping_id, row.start_wh)
-            for row in rows
-        }
 
     async def registers(self, transaction_ids: Sequence[int]) -> dict[int, list[Reading]]:
         """Each transaction's readable register values, in the order of the station's clock."""
@@ -154,6 +161,10 @@ class MeterRepository:
             )
 
 
+def _session(row: Any) -> KnownSession | None:
+    return None if row.id is None else KnownSession(row.id, row.user_id, row.tag_mapping_id, row.start_wh)
+
+
 def _key(values: MeterValues, sample: Sample) -> tuple[Any, ...]:
     return (values.sampled_at, sample.measurand, sample.phase, sample.location, sample.context, sample.unit)
 
@@ -166,12 +177,12 @@ def _live_parameters(arrived: Sequence[MeterValues]) -> dict[str, list[Any]]:
             latest[values.transaction_id] = values
     ordered = sorted(latest.values(), key=lambda values: values.transaction_id)
     return {
-        "transactions": [values.transaction_id for values in ordered],
-        "boxes": [values.charge_box_id for values in ordered],
-        "connectors": [values.connector_id for values in ordered],
-        "times": [values.sampled_at for values in ordered],
-        "registers": [_first_register(values) for values in ordered],
-        "powers": [power_w(values.samples) for values in ordered],
+        "live_transactions": [values.transaction_id for values in ordered],
+        "live_boxes": [values.charge_box_id for values in ordered],
+        "live_connectors": [values.connector_id for values in ordered],
+        "live_times": [values.sampled_at for values in ordered],
+        "live_registers": [_first_register(values) for values in ordered],
+        "live_powers": [power_w(values.samples) for values in ordered],
     }
 
 

@@ -45,7 +45,7 @@ class Database:
 
     @asynccontextmanager
     async def glance(self) -> AsyncIterator[UnitOfWork]:
-        """Statements outside of any transaction, each for itself: one read that costs one round trip."""
+        """Statements outside of any transaction, each for itself and durable at once: one costs one round trip."""
         async with self._glances() as session:
             yield UnitOfWork(session)
 

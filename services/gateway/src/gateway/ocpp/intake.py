@@ -14,7 +14,7 @@ import structlog
 
 from gateway.ocpp.announcer import Announcer
 from polaris_common.charging.live import telemetry_of
-from polaris_common.charging.meters import KnownSession, MeterRepository
+from polaris_common.charging.meters import MeterRepository, MovedMeter
 from polaris_common.charging.samples import MeterValues
 from polaris_common.db import Database
 from polaris_common.db.outages import is_outage
@@ -111,7 +111,7 @@ class MeterIntake:
         # One order everywhere: two gateways that get the same samples then wait for each other instead of deadlocking.
         ordered = sorted((a.values for a in arrivals), key=lambda values: (values.transaction_id, values.sampled_at))
         try:
-            known = await self._commit(ordered)
+            moved = await self._commit(ordered)
         except Exception as error:
             if len(arrivals) > 1 and not is_outage(error):
                 middle = len(arrivals) // 2
@@ -124,18 +124,23 @@ class MeterIntake:
             return
         for arrival in arrivals:
             arrival.done()
-        self._announce(ordered, known)
+        self._announce(ordered, moved)
 
-    async def _commit(self, arrived: Sequence[MeterValues]) -> dict[int, KnownSession]:
-        async with asyncio.timeout(STORE_TIMEOUT_SECONDS), self._database.unit_of_work() as uow:
-            meters = MeterRepository(uow)
-            await meters.store(arrived)
-            return await meters.sessions_of(list({values.transaction_id for values in arrived}))
+    async def _commit(self, arrived: Sequence[MeterValues]) -> dict[int, MovedMeter]:
+        async with asyncio.timeout(STORE_TIMEOUT_SECONDS), self._database.glance() as uow:
+            return await MeterRepository(uow).store(arrived)
 
-    def _announce(self, ordered: Sequence[MeterValues], known: Mapping[int, KnownSession]) -> None:
-        latest = {values.transaction_id: values for values in ordered}
+    def _announce(self, ordered: Sequence[MeterValues], moved: Mapping[int, MovedMeter]) -> None:
+        """What has moved; screens are shown nothing that is older than what they have."""
+        if not moved:
+            return
+        latest = {values.transaction_id: values for values in ordered if values.transaction_id in moved}
         self._announcer.stored(
-            [telemetry_of(values, known.get(number)) for number, values in latest.items()],
-            unknown_transaction=any(number not in known for number in latest),
-            ending=any(values.is_last for values in ordered),
+            [
+                telemetry_of(values, moved[number].session)
+                for number, values in latest.items()
+                if values.sampled_at >= moved[number].newest_at
+            ],
+            unknown_transaction=any(each.session is None for each in moved.values()),
+            ending=any(values.is_last for values in ordered if values.transaction_id in moved),
         )

@@ -94,10 +94,10 @@ class LiveReadings:
             new = await meters.unknown_of(_as_arrived(session, detail.readings))
             if not new:
                 return
-            await meters.store(new)
-            known = await meters.sessions_of([session.transaction_id])
+            moved = (await meters.store(new)).get(session.transaction_id)
             uow.after_commit(self._jobs.bill_due)
-        await publish(self._jobs.redis, [telemetry_of(new[-1], known.get(session.transaction_id))])
+        if moved is not None and new[-1].sampled_at >= moved.newest_at:
+            await publish(self._jobs.redis, [telemetry_of(new[-1], moved.session)])
 
 
 def _as_arrived(session: SilentSession, readings: Iterable[SteveReading]) -> list[MeterValues]:
