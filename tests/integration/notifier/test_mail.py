@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import func, insert, select, text
 from tests.support.mail import Mailbox
 
+from notifier.mail.service import MailSender
 from polaris_common.db import Database
 from polaris_common.email.dead_letters import dead_mails, revive
 from polaris_common.email.queue import queue_mail
@@ -23,8 +24,9 @@ from polaris_common.email.templates import (
     SessionSummary,
     TokenLink,
 )
+from polaris_common.email.transport import Delivery, Mail
 from polaris_common.ids import new_public_id
-from polaris_common.models import OneTimeToken, OutgoingMail, Role, TokenPurpose, User
+from polaris_common.models import DomainEventRow, OneTimeToken, OutgoingMail, Role, TokenPurpose, User
 from polaris_sim.faults import Fault, FaultRule
 
 LINK = TokenLink(
@@ -271,6 +273,21 @@ async def test_what_the_worker_will_never_take_is_given_up_at_once(database: Dat
     assert (row.attempts, row.dead_at is not None, row.last_error) == (1, True, "403 sender_not_allowed")
 
 
+async def test_operators_are_told_of_a_mail_that_was_given_up_but_not_whose_it_was(
+    database: Database, mailbox: Mailbox
+) -> None:
+    await _queue(database, content=NEWS)
+    mailbox.simulator.config.allowed_senders = ("somebody@else.test",)
+
+    await mailbox.sender.send_due()
+
+    async with database.unit_of_work() as uow:
+        [event] = (await uow.execute(select(DomainEventRow))).scalars()
+    assert (event.type, event.payload["kind"]) == ("operator.notice", "mail_given_up")
+    assert (event.payload["sourceId"], event.payload["detail"]) == ("account-reactivated", "403 sender_not_allowed")
+    assert "ann" not in str(event.payload)
+
+
 async def test_a_burst_for_one_recipient_waits_its_turn_and_holds_up_nobody_else(
     database: Database, mailbox: Mailbox
 ) -> None:
@@ -336,6 +353,27 @@ async def test_a_sender_that_died_with_a_mail_in_hand_loses_nothing(database: Da
     await _due_again(database)
 
     assert (leased, len(await mailbox.mails())) == ([], 1)
+
+
+class _Outage:
+    """A transport during which the database goes away."""
+
+    async def send(self, mail: Mail) -> Delivery:
+        raise ConnectionResetError
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+
+async def test_an_outage_is_raised_as_what_it_is_and_costs_no_mail(database: Database, mailbox: Mailbox) -> None:
+    for number in range(3):
+        await _queue(database, f"driver-{number}@example.org", NEWS)
+
+    with pytest.raises(ConnectionResetError):
+        await MailSender(database, _Outage(), mailbox.sender._writer).send_due()
+
+    await _due_again(database)
+    assert len(await mailbox.mails()) == 3
 
 
 async def test_finished_mails_are_forgotten_after_a_month(database: Database, mailbox: Mailbox) -> None:

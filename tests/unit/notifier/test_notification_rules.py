@@ -41,6 +41,7 @@ OF_OUR_SERVICES = {
     "lago_events_recovered",
     "lago_period_closed_unsent",
     "lago_plan_without_charge",
+    "mail_given_up",
     "reservation_not_held",
     "tag_blocks_need_consent",
 }

@@ -2,8 +2,10 @@
 
 from collections.abc import Callable
 
-from prometheus_client import Gauge
+from prometheus_client import Counter, Gauge
 
+MAILS = Counter("polaris_mails", "What became of tries to send a mail.", ["outcome"])
+"""``sent``, ``later`` (tried again), ``delayed`` (the recipient's turn comes later) or ``given_up``."""
 SSE_CONNECTIONS = Gauge("polaris_sse_connections", "Open streams of this process.")
 
 

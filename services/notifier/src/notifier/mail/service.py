@@ -11,9 +11,11 @@ import structlog
 
 from notifier.mail.repository import MailRepository
 from notifier.mail.writing import MailWriter
+from notifier.metrics import MAILS
 from polaris_common.clock import Clock, SystemClock
 from polaris_common.db import Database, UnitOfWork
 from polaris_common.email.transport import Fate, Mail, MailTransport
+from polaris_common.events.catalogue import OperatorNotice
 from polaris_common.http.transport import backoff_seconds
 from polaris_common.models import OutgoingMail
 
@@ -37,11 +39,18 @@ class MailSender:
         self._clock = clock or SystemClock()
 
     async def send_due(self) -> None:
-        """Send until nothing is due; a slow answer holds up one of several senders."""
-        if await self._send_one():
-            async with asyncio.TaskGroup() as senders:
-                for _ in range(AT_A_TIME):
-                    senders.create_task(self._drain())
+        """Send until nothing is due; a slow answer holds up one of several senders.
+
+        Raises:
+            OSError, SQLAlchemyError: the database is away; what was taken comes again when its lease has ended.
+        """
+        if not await self._send_one():
+            return
+        # Not a TaskGroup: its ExceptionGroup would hide from the caller that this is an outage.
+        outcomes = await asyncio.gather(*(self._drain() for _ in range(AT_A_TIME)), return_exceptions=True)
+        for outcome in outcomes:
+            if outcome is not None:
+                raise outcome
 
     async def _drain(self) -> None:
         while await self._send_one():
@@ -62,6 +71,7 @@ class MailSender:
             until = await repository.must_wait_until(row)
             if until is not None:
                 await repository.wait_until(row.id, until)
+                MAILS.labels("delayed").inc()
                 return True
             row = await repository.take(row)
             mail = await self._written(uow, row)
@@ -75,12 +85,24 @@ class MailSender:
             repository = MailRepository(uow)
             if delivery.fate is Fate.SENT:
                 await repository.sent(row.id)
+                MAILS.labels("sent").inc()
             elif delivery.fate is Fate.NEVER or self._enough(row):
-                log.error("mail_given_up", mail_id=str(row.id), category=row.category, attempts=row.attempts)
-                await repository.given_up(row.id, delivery.reason)
+                await self._give_up(uow, row, delivery.reason or "no reason given")
             else:
+                MAILS.labels("later").inc()
                 pause = backoff_seconds(row.attempts - 1, base=FIRST_PAUSE_SECONDS, ceiling=LONGEST_PAUSE_SECONDS)
                 await repository.again(row.id, delivery.reason, seconds=FIRST_PAUSE_SECONDS + pause)
+
+    async def _give_up(self, uow: UnitOfWork, row: OutgoingMail, reason: str) -> None:
+        """And tell operators, in the app: mails are what does not work."""
+        log.error("mail_given_up", mail_id=str(row.id), category=row.category, attempts=row.attempts, reason=reason)
+        await MailRepository(uow).given_up(row.id, reason)
+        uow.emit(
+            OperatorNotice(
+                kind="mail_given_up", severity="error", source_type="system", source_id=row.category, detail=reason
+            )
+        )
+        MAILS.labels("given_up").inc()
 
     def _enough(self, row: OutgoingMail) -> bool:
         return row.attempts >= ENOUGH_ATTEMPTS and self._clock.now() - row.created_at >= PATIENCE
@@ -90,8 +112,7 @@ class MailSender:
         try:
             mail = await self._writer.write(uow, row)
         except (KeyError, ValueError) as error:
-            log.error("mail_cannot_be_written", template=row.template, error=type(error).__name__)
-            await MailRepository(uow).given_up(row.id, f"cannot be written: {type(error).__name__}")
+            await self._give_up(uow, row, f"{row.template} cannot be written, {type(error).__name__}")
             return None
         if mail is None:
             await MailRepository(uow).drop(row.id)

@@ -222,6 +222,10 @@ OPERATORS = (
         "lago_webhook_dispatch_disabled", Topic.SYSTEM, "Lago's webhooks are in trouble",
         "They are kept and tried again ({{ detail }}).", mail=ALERT,
     ),
+    notice(
+        "mail_given_up", Topic.SYSTEM, "Mails are not delivered",
+        "A mail ({{ sourceId }}) was given up: {{ detail }}. polaris mail dead lists all such mails.", once=Once.A_DAY,
+    ),
     notice("lago_webhook_recovered", Topic.SYSTEM, "Lago's webhooks are processed again", "Nothing waits.", mail=ALERT),
     Rule(
         "steve_down", ComponentDown, ADMIN, Topic.SYSTEM, ERROR,
