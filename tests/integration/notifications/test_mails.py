@@ -149,10 +149,17 @@ async def test_an_invoice_is_mailed_when_it_is_final_and_only_if_it_says_what_it
     await _add(world, LagoInvoice, lago_id="i1", number="A-1", total_amount_cents=1230, payload=payload, **common)
     await _add(world, LagoInvoice, lago_id="i2", payload={}, **common)
 
-    def updated(invoice: str, status: str) -> InvoiceUpdated:
-        return InvoiceUpdated(audience=Audience.operators_and(driver), invoice_id=invoice, status=status)
+    def said(invoice: str, status: str, webhook: str = "created") -> InvoiceUpdated:
+        audience = Audience.operators_and(driver)
+        return InvoiceUpdated(audience=audience, invoice_id=invoice, status=status, webhook_type=f"invoice.{webhook}")
 
-    told = await world.tell(updated("i1", "draft"), updated("i1", "finalized"), updated("i2", "finalized"))
+    told = await world.tell(
+        said("i1", "draft", "drafted"),
+        said("i1", "finalized"),
+        said("i1", "finalized", "generated"),
+        said("i2", "finalized"),
+        said("an old one", "finalized", "payment_overdue"),
+    )
 
     [mail] = await world.queued()
     assert [each.source_id for each in told] == ["i1", "i2"]

@@ -44,6 +44,9 @@ def _is_zombie(payload: Payload) -> bool:
     return payload["reason"] in ZOMBIES
 
 
+_NEW_INVOICE = frozenset({"invoice.created", "invoice.one_off_created", "invoice.generated"})
+"""What Lago says when an invoice is new; whatever else it says about one may be about an old one."""
+
 DRIVERS = (
     Rule(
         "session.complete", SessionStopped, CUSTOMER, Topic.CHARGING, SUCCESS,
@@ -74,7 +77,7 @@ DRIVERS = (
     Rule(
         "invoice.available", InvoiceUpdated, CUSTOMER, Topic.INVOICES, INFO,
         "A new invoice", "Your invoice is ready.",
-        when=lambda payload: payload.get("status") == "finalized",
+        when=lambda payload: payload.get("status") == "finalized" and payload.get("webhookType") in _NEW_INVOICE,
         source=SourceType.INVOICE, source_id="invoiceId", once=Once.EVER, mail=MailKind.INVOICE_AVAILABLE,
     ),
     Rule(
