@@ -20,7 +20,7 @@ from gateway.auth.mail_requests import (
 )
 from gateway.auth.paths import InvalidCallback, only_on, own_path, require_own_path
 from gateway.auth.schemas import MagicLinkRequest, MagicLinkRequested
-from gateway.dependencies import CurrentSurface, Process, RequestOrigin, Resources, UnitOfWork, anyone
+from gateway.dependencies import CurrentSurface, Process, RequestOrigin, Resources, UnitOfWork, anyone, once
 from gateway.landing.pages import page_with_form, page_with_link
 from gateway.limits import (
     MAGIC_LINK_USE,
@@ -68,7 +68,9 @@ class MagicLinkRoute(MailRequestRoute):
             raise MailNotConfigured
 
 
-requests = APIRouter(prefix="/api/auth", tags=["sign-in"], dependencies=[Depends(anyone)], route_class=MagicLinkRoute)
+requests = APIRouter(
+    prefix="/api/auth", tags=["sign-in"], dependencies=[Depends(anyone), Depends(once)], route_class=MagicLinkRoute
+)
 router = APIRouter(tags=["sign-in"], dependencies=[Depends(anyone)])
 
 _REFUSALS = errors(MailNotConfigured, InvalidJson, EmailRequired, InvalidEmail, RateLimited)

@@ -13,7 +13,7 @@ from gateway.auth.mail_requests import (
 )
 from gateway.auth.password_reset import InvalidToken, PasswordReset, UnusablePassword, request_reset
 from gateway.auth.schemas import PasswordChanged, ResetPassword
-from gateway.dependencies import Process, RequestOrigin, UnitOfWork, anyone
+from gateway.dependencies import Process, RequestOrigin, UnitOfWork, anyone, once
 from gateway.exact_bodies import ExactRoute
 from gateway.limits import RESET_BY_ADDRESS, RESET_BY_SUBJECT, SIGN_IN, caller_site
 from gateway.settings import GatewaySettings
@@ -59,7 +59,9 @@ class ForgottenRoute(MailRequestRoute):
             raise FeatureDisabled
 
 
-asking = APIRouter(prefix="/api/admin", tags=["sign-in"], dependencies=[Depends(anyone)], route_class=ForgottenRoute)
+asking = APIRouter(
+    prefix="/api/admin", tags=["sign-in"], dependencies=[Depends(anyone), Depends(once)], route_class=ForgottenRoute
+)
 setting = APIRouter(prefix="/api/admin", tags=["sign-in"], dependencies=[Depends(anyone)], route_class=ResetRoute)
 
 

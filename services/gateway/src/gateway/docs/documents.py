@@ -9,6 +9,7 @@ from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 from starlette.routing import BaseRoute
 
+from gateway.dependencies import once
 from gateway.docs.examples import example_of
 from polaris_common.http.callers import READING, Caller, callers_of
 from polaris_common.http.errors import ApiError, BodyTooLarge, ErrorBody, NotFound, ServiceUnavailable, Unauthorized
@@ -102,7 +103,7 @@ def _complete(operation: dict[str, Any], route: APIRoute, method: str, schemas: 
     (caller,) = callers_of(route)
     scheme = _SCHEME_OF.get(caller)
     operation["security"] = [{scheme: []}] if scheme else []
-    if method not in READING and scheme:
+    if method not in READING and (scheme or _heeds_keys(route)):
         operation.setdefault("parameters", []).append(_IDEMPOTENCY_KEY)
     responses = operation["responses"]
     for error_status, codes in _usual_errors(route, method, known=scheme is not None).items():
@@ -117,6 +118,11 @@ def _complete(operation: dict[str, Any], route: APIRoute, method: str, schemas: 
     operation["responses"] = dict(sorted(responses.items()))
 
 
+def _heeds_keys(route: APIRoute) -> bool:
+    """Whether a public route takes an ``Idempotency-Key``."""
+    return any(each.call is once for each in route.dependant.dependencies)
+
+
 def _plain(description: str) -> str:
     return "" if description == "Validation Error" else description
 
@@ -129,7 +135,7 @@ def _usual_errors(route: APIRoute, method: str, *, known: bool) -> dict[int, lis
         kinds.append(BodyTooLarge)
     if known:
         kinds.append(Unauthorized)
-    if known and changing:
+    if changing and (known or _heeds_keys(route)):
         kinds += [KeyTooLong, StillRunning, AnswerNotKept, KeyReused]
     found: dict[int, list[str]] = {429: ["`rate_limited`"], 500: ["`internal`"]}
     for kind in kinds:

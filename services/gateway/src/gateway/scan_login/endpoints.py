@@ -15,6 +15,7 @@ from gateway.dependencies import (
     RequestOrigin,
     UnitOfWork,
     anyone,
+    once,
 )
 from gateway.devices.schemas import OkRead
 from gateway.exact_bodies import ExactRoute, InvalidBody, SecretRoute
@@ -84,7 +85,9 @@ class ScanLoginRoute(SecretRoute):
 
 
 router = APIRouter(prefix="/api/auth", tags=["scan"], dependencies=[Depends(anyone)], route_class=ScanLoginRoute)
-arming = APIRouter(prefix="/api/auth", tags=["scan"], dependencies=[Depends(anyone)], route_class=ScanRoute)
+arming = APIRouter(
+    prefix="/api/auth", tags=["scan"], dependencies=[Depends(anyone), Depends(once)], route_class=ScanRoute
+)
 devices = APIRouter(tags=["scan"], route_class=ExactRoute)
 
 
