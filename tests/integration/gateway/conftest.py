@@ -24,18 +24,19 @@ def _a_busy_machine_is_no_slow_database(monkeypatch: pytest.MonkeyPatch) -> None
 
 @pytest.fixture
 def settings(database_url: str, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> GatewaySettings:
-    """The gateway's settings on this test's servers."""
+    """The gateway's settings on this test's servers: the application's own object, for tests that change it."""
     for name, value in gateway_environment(database_url, redis_url).items():
         monkeypatch.setenv(name, value)
-    return GatewaySettings()
+    wanted = GatewaySettings()
+    if not _built or _built[0][0] != wanted:
+        _built[:] = [(wanted, create_app(wanted))]
+    return _built[0][0]
 
 
 @pytest.fixture
 def app(settings: GatewaySettings) -> FastAPI:
     """The gateway of these settings, built once: its first requests work out every route's parameters."""
-    if not _built or _built[0][0] != settings:
-        _built[:] = [(settings, create_app(settings))]
-    return _built[0][1]
+    return next(app for known, app in _built if known is settings)
 
 
 @pytest.fixture

@@ -79,12 +79,15 @@ class EmbeddedPostgres:
 
 
 def _start(folder: Path) -> PostgresServer:
-    """The wheel waits 10 s for the server; on a busy machine it is still starting then, and found later."""
+    """The wheel waits 10 s for the server; on a busy machine it is still starting then, and found later.
+
+    It may not even have a log yet, which the wheel wants to quote.
+    """
     deadline = time.monotonic() + START_TIMEOUT_SECONDS
     while True:
         try:
             return PostgresServer(folder, cleanup_mode="stop")
-        except (subprocess.TimeoutExpired, AssertionError):
+        except (subprocess.TimeoutExpired, AssertionError, FileNotFoundError):
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.5)
