@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 import httpx
@@ -24,6 +24,7 @@ from tests.support.sql import WithDatabase
 from notifier.process import Notifier
 from notifier.server import StreamServer, listen
 from notifier.settings import NotifierSettings
+from notifier.stream.outlet import StreamProtocol
 from polaris_common.db import Database
 from polaris_common.events.catalogue import Audience, DomainEvent, SessionStarted, device_audience
 from polaris_common.identity.devices import DeviceDetails, DeviceRepository, SecretVault
@@ -60,6 +61,13 @@ class Replica:
     async def stop(self) -> None:
         """As SIGTERM would."""
         self.server.should_exit = True
+        await asyncio.wait_for(self.task, PATIENCE_SECONDS)
+
+    async def crash(self) -> None:
+        """Every connection breaks off in the middle and nobody is told why."""
+        for connection in tuple(self.server.server_state.connections):
+            cast(StreamProtocol, connection).transport.abort()
+        self.server.should_exit = self.server.force_exit = True
         await asyncio.wait_for(self.task, PATIENCE_SECONDS)
 
 

@@ -1,10 +1,13 @@
 """The queue of one connection."""
 
+import asyncio
+from typing import cast
 from uuid import uuid4
 
 from notifier.stream.connection import Connection, Viewer
 from notifier.stream.frames import Frame, LoggedEvent, heartbeat_frame
 from notifier.stream.kinds import StreamClass, StreamKind
+from notifier.stream.outlet import Outlet
 from notifier.stream.rights import SessionRight
 
 KIND = StreamKind(StreamClass.DRIVERS, {"happened", "meter"})
@@ -92,3 +95,63 @@ def test_a_closed_connection_takes_nothing() -> None:
 
     assert client.take() == b""
     assert client.farewell == b"bye"
+
+
+class _Socket:
+    """A client that takes what it gets, until it does not."""
+
+    def __init__(self) -> None:
+        self.written = b""
+        self.takes = True
+
+    def write(self, chunk: bytes) -> bool:
+        """Take a chunk, or not."""
+        self.written += chunk if self.takes else b""
+        return self.takes
+
+
+async def _idle(client: Connection) -> "tuple[_Socket, asyncio.Task[None]]":
+    """``client`` with a socket, and its task that waits for something to do."""
+    taker = _Socket()
+    client.outlet = cast(Outlet, taker)
+    waiting = asyncio.create_task(client.wait())
+    await asyncio.sleep(0)
+    return taker, waiting
+
+
+async def test_what_an_idle_client_takes_wakes_nobody() -> None:
+    client = connection()
+    taker, waiting = await _idle(client)
+    client.hear(event(1))
+    client.show("meter", meter(b"m"))
+    await asyncio.sleep(0)
+
+    assert taker.written == event(1).frame.chunk + b"1\r\nm\r\n"
+    assert client.position == 1
+    assert not waiting.done()
+    client.close()
+    await waiting
+
+
+async def test_what_a_client_does_not_take_waits_and_nothing_overtakes_it() -> None:
+    client = connection()
+    taker, waiting = await _idle(client)
+    taker.takes = False
+    client.hear(event(1))
+    taker.takes = True
+    client.hear(event(2))
+    await waiting
+
+    assert client.take() == event(1).frame.encoded + event(2).frame.encoded
+    client.hear(event(3))  # its task is about to send what it has taken
+    assert taker.written == b""
+    assert client.take() == event(3).frame.encoded
+
+
+async def test_the_last_frame_of_a_stream_comes_after_what_waits() -> None:
+    client = connection()
+    client.hear(event(1))
+    client.show("meter", Frame(b"last", key="car", is_last=True))
+
+    assert client.closing
+    assert client.farewell == event(1).frame.encoded + b"last"

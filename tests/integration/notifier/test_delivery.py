@@ -114,6 +114,18 @@ async def test_text_with_line_breaks_stays_one_event(world: StreamWorld) -> None
     assert event.data["chargeBoxId"] == "CP\n\nevent: forged"
 
 
+async def test_an_event_of_any_size_arrives_whole_on_every_replica(world: StreamWorld) -> None:
+    replicas, driver = [await world.notifier(), await world.notifier()], await world.person()
+    name = "CP-" + "x" * 100_000
+    async with (
+        StreamClient(replicas[0].port, driver.token) as one,
+        StreamClient(replicas[1].port, driver.token) as other,
+    ):
+        await world.emit(started(driver.audience, 1, charge_box_id=name))
+        assert (await one.next()).data["chargeBoxId"] == name
+        assert (await other.next()).data["chargeBoxId"] == name
+
+
 async def test_who_is_not_signed_in_gets_401(world: StreamWorld) -> None:
     replica = await world.notifier()
     async with httpx.AsyncClient(headers={"Host": HOST}) as http:

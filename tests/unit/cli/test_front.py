@@ -173,6 +173,7 @@ async def test_both_pages_share_their_style_and_their_script(path: str, kind: st
         ("/api/stream/admin", Backend.NOTIFIER),
         ("/api/devices/scan-stream", Backend.NOTIFIER),
         ("/api/admin/events/stream", Backend.NOTIFIER),
+        ("/api/events", Backend.GATEWAY),
         ("/api/customer/sessions", Backend.GATEWAY),
         ("/api/streams", Backend.GATEWAY),
         ("/api", Backend.GATEWAY),

@@ -34,7 +34,14 @@ from polaris_common.http.idempotency import attempt_of, begin
 from polaris_common.http.limits import Bucket, RateLimits, note_turns
 from polaris_common.http.surfaces import Surface, surface_of
 from polaris_common.identity.audit import Audit, AuditEvent, Origin
-from polaris_common.identity.devices import DeviceRepository, ResolvedDevice, SecretVault, bearer_token, token_hash
+from polaris_common.identity.devices import (
+    BearerRefused,
+    DeviceRepository,
+    ResolvedDevice,
+    SecretVault,
+    bearer_token,
+    token_hash,
+)
 from polaris_common.identity.impersonation import Views
 from polaris_common.identity.oidc import OidcProvider
 from polaris_common.identity.pairings import ScanTickets
@@ -110,12 +117,7 @@ SessionToken = Annotated[str | None, Depends(session_token)]
 
 def origin(request: Request) -> Origin:
     """Where the request comes from, for the audit."""
-    route = request.scope.get("route")
-    return Origin(
-        ip_address=request.client.host if request.client else None,
-        user_agent=request.headers.get("user-agent"),
-        route=getattr(route, "path", None),
-    )
+    return Origin.of(request)
 
 
 RequestOrigin = Annotated[Origin, Depends(origin)]
@@ -279,12 +281,6 @@ def requires(capability: DriverCapability) -> Callable[..., Awaitable[Driver]]:
 CurrentOperator = Annotated[Operator, Depends(current_operator)]
 CurrentSuperadmin = Annotated[Operator, Depends(current_superadmin)]
 SignedInSession = Annotated[SignedIn, Depends(signed_in)]
-
-
-class BearerRefused(Unauthorized):
-    """No device token, or one that stands for no device; in the contract's spelling (contract-devices §1.2)."""
-
-    code, message = "Unauthorized", "This device is not registered."
 
 
 class CapabilityDenied(Forbidden):

@@ -11,7 +11,7 @@ from notifier.surface import on_our_surface
 from polaris_common.http.callers import Caller, admits
 from polaris_common.http.errors import NotFound, Unauthorized
 from polaris_common.identity.audit import Origin
-from polaris_common.identity.devices import DeviceRepository, bearer_token
+from polaris_common.identity.devices import BearerRefused, DeviceRepository, bearer_token
 from polaris_common.identity.impersonation import NoCustomerViewed, user_id_in
 from polaris_common.identity.principals import Device, Driver, Operator
 from polaris_common.identity.sessions import SignedIn, cookie_name, resolve_session
@@ -56,7 +56,7 @@ async def driver(
     viewed: Driver | None = None
     if isinstance(principal, Operator):
         try:
-            viewed = await notifier.views.view(session, as_text=as_, method=request.method, origin=_origin(request))
+            viewed = await notifier.views.view(session, as_text=as_, method=request.method, origin=Origin.of(request))
         except NoCustomerViewed:
             viewed = None
     right = SessionRight(session.session_id, user.role)
@@ -80,12 +80,6 @@ def operator(session: Session) -> Viewer:
     return Viewer(f"user:{user.id}", principal.audiences, SessionRight(session.session_id, user.role))
 
 
-class BearerRefused(Unauthorized):
-    """No device token, or one that stands for no device; in the contract's spelling (contract-devices §1.2)."""
-
-    code, message = "Unauthorized", "This device is not registered."
-
-
 @admits(Caller.DEVICE)
 async def device(request: Request, notifier: Process) -> Device:
     """The device whose bearer token the request carries; cookies mean nothing here.
@@ -102,12 +96,3 @@ async def device(request: Request, notifier: Process) -> Device:
     if found is None:
         raise BearerRefused
     return found.principal
-
-
-def _origin(request: Request) -> Origin:
-    route = request.scope.get("route")
-    return Origin(
-        ip_address=request.client.host if request.client else None,
-        user_agent=request.headers.get("user-agent"),
-        route=getattr(route, "path", None),
-    )

@@ -10,6 +10,7 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import insert, text
+from starlette.requests import Request
 
 from polaris_common.db import UnitOfWork
 from polaris_common.identity.keys import KeyUse, derive_key, keyed_hash
@@ -83,6 +84,16 @@ class Origin:
     user_agent: str | None = None
     route: str | None = None
     """The route's template, never the path: paths may hold identifiers."""
+
+    @classmethod
+    def of(cls, request: Request) -> "Origin":
+        """Where ``request`` comes from."""
+        route = request.scope.get("route")
+        return cls(
+            ip_address=request.client.host if request.client else None,
+            user_agent=request.headers.get("user-agent"),
+            route=getattr(route, "path", None),
+        )
 
 
 class Audit:

@@ -19,6 +19,7 @@ from sqlalchemy import ARRAY, Uuid, any_, func, insert, literal, or_, select, te
 from sqlalchemy.sql.elements import ColumnElement
 
 from polaris_common.db import Repository, UnitOfWork
+from polaris_common.http.errors import Unauthorized
 from polaris_common.identity.keys import KeyUse, derive_key
 from polaris_common.identity.principals import Device
 from polaris_common.models import AppDevice, DeviceToken, Role, User
@@ -34,6 +35,12 @@ SEEN_NOTED_EVERY = timedelta(seconds=30)
 """A device counts as online for 90 s after it was seen: often enough that one that calls each minute always does."""
 
 _GCM_NONCE_BYTES = 12
+
+
+class BearerRefused(Unauthorized):
+    """No device token, or one that stands for no device; in the contract's spelling (contract-devices §1.2)."""
+
+    code, message = "Unauthorized", "This device is not registered."
 
 
 @dataclass(frozen=True)

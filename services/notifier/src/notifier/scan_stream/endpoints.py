@@ -4,13 +4,14 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request
 
-from notifier.admission import ON_OUR_SURFACE, BearerRefused, Process, device
+from notifier.admission import ON_OUR_SURFACE, Process, device
 from notifier.scan_stream import service
 from notifier.stream.census import StreamLimit, TooManyStreams
 from notifier.stream.endpoints import After
 from notifier.stream.response import EventStreamResponse
 from polaris_common.http.client_address import site_of
 from polaris_common.http.errors import NotFound, ServiceUnavailable, errors
+from polaris_common.identity.devices import BearerRefused
 from polaris_common.identity.principals import Device
 
 router = APIRouter(prefix="/api/devices", tags=["devices"], dependencies=[ON_OUR_SURFACE])
