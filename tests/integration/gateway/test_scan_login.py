@@ -622,7 +622,7 @@ async def test_a_phone_tells_what_card_it_read_and_learns_whose_it_is(world: Gat
     (row,) = await world.audited("device.scan.completed")
     assert row.details["idTagPrefix"] == TAG[:4]
     (seen,) = await events(world, "tag.seen")
-    assert seen == {"idTag": TAG, "chargeBoxId": None, "seenAt": seen["seenAt"]}
+    assert seen == {"audience": ["operators"], "idTag": TAG, "chargeBoxId": None, "seenAt": seen["seenAt"]}
 
 
 async def test_a_card_that_nobody_knows_is_no_error(world: GatewayWorld) -> None:
