@@ -5,6 +5,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from prometheus_client import REGISTRY
 from tests.integration.notifications.conftest import TellingWorld, finished, noticed
 
 from notifier.notifications import rules
@@ -233,6 +234,16 @@ async def test_what_happened_before_there_were_notifications_is_no_news(world: T
     await world.execute("UPDATE event_cursors SET seq = (SELECT last_seq FROM event_relay)")
 
     assert await world.tell() == []
+
+
+async def test_how_far_telling_lags_behind_is_measured(world: TellingWorld) -> None:
+    await world.happen(*(noticed("lago_alert_triggered") for _ in range(3)))
+
+    await world.tell()
+    behind = REGISTRY.get_sample_value("polaris_events_untold")
+    await world.tell()  # its own events about notifications are in the log by now, unnumbered
+
+    assert (behind, REGISTRY.get_sample_value("polaris_events_untold")) == (3, 0)
 
 
 def test_rules_are_asked_about_every_event_that_has_one() -> None:

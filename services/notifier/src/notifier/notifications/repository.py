@@ -10,14 +10,14 @@ from polaris_common.models import EventCursor, Role, User
 
 CURSOR = "notifications"
 
-_BEHIND = text("""
-SELECT r.last_seq > c.seq FROM event_relay AS r, event_cursors AS c WHERE r.id = 1 AND c.name = :name
+_UNTOLD = text("""
+SELECT r.last_seq - c.seq FROM event_relay AS r, event_cursors AS c WHERE r.id = 1 AND c.name = :name
 """)
 
 
-async def is_behind(uow: UnitOfWork) -> bool:
-    """Whether there are events that nobody has looked at."""
-    return bool(await uow.session.scalar(_BEHIND, {"name": CURSOR}))
+async def count_untold(uow: UnitOfWork) -> int:
+    """How many events nobody has looked at."""
+    return await uow.session.scalar(_UNTOLD, {"name": CURSOR}) or 0
 
 
 async def take_cursor(uow: UnitOfWork) -> int | None:

@@ -12,8 +12,9 @@ from uuid import UUID
 
 import structlog
 
+from notifier.metrics import EVENTS_UNTOLD, NOTIFICATION_FAILURES
 from notifier.notifications.links import link
-from notifier.notifications.repository import is_behind, move_cursor, operators, people, take_cursor
+from notifier.notifications.repository import count_untold, move_cursor, operators, people, take_cursor
 from notifier.notifications.rule import Rule
 from notifier.notifications.rules import heard, rules_for
 from polaris_common.clock import to_wire
@@ -54,9 +55,11 @@ class Projector:
             OSError, SQLAlchemyError: the database is away; the rest is told later.
         """
         async with self._database.glance() as uow:
-            behind = await is_behind(uow)
-        while behind:
-            behind = await self._step(batch)
+            untold = await count_untold(uow)
+        EVENTS_UNTOLD.set(untold)
+        more = untold > 0
+        while more:
+            more = await self._step(batch)
 
     async def _step(self, batch: int) -> bool:
         """Take one batch; whether there may be more."""
@@ -82,6 +85,7 @@ class Projector:
         except Exception as error:
             if is_outage(error):
                 raise
+            NOTIFICATION_FAILURES.labels("notification").inc()
             log.exception("notification_not_made", type=event.type, seq=event.seq)
             made = await _failed(uow, event)
         for notification in made:
@@ -110,6 +114,7 @@ class Projector:
         except Exception as error:
             if is_outage(error):
                 raise
+            NOTIFICATION_FAILURES.labels("mail").inc()
             log.exception("notification_mail_not_made", type=event.type, seq=event.seq)
 
     def _notification(self, rule: Rule, event: Any, reader: User | None) -> NewNotification:
