@@ -28,6 +28,9 @@ HINTS = {
     "429": "This address has had five such mails in ten minutes; wait.",
     "535": "The SMTP server refuses SMTP_USERNAME or SMTP_PASSWORD.",
     "ConnectError": "Nobody answers at CF_EMAIL_WORKER_URL.",
+    "ConnectTimeout": "Nobody answers at CF_EMAIL_WORKER_URL.",
+    "SSLCertVerificationError": "The SMTP server's certificate does not hold for SMTP_HOST.",
+    "SMTPException": "The SMTP server may not offer STARTTLS; see SMTP_SECURITY.",
     "SMTPConnectError": "Nobody answers at SMTP_HOST and SMTP_PORT, or its certificate does not hold.",
 }
 
