@@ -5,17 +5,13 @@ one sentence that names the variable and never its value.
 """
 
 import os
-import re
 import sys
 import warnings
-from dataclasses import dataclass
 from datetime import timedelta
-from enum import StrEnum
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Self, TypeVar
 from urllib.parse import urlsplit
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import (
     AfterValidator,
@@ -97,7 +93,7 @@ class SettingsError(Exception):
     """The environment does not configure the service; the text names each variable."""
 
 
-class _Group(BaseSettings):
+class SettingsGroup(BaseSettings):
     """How every group reads: a variable that is empty is not set.
 
     On every group and not only on ``Settings``: of several bases pydantic takes the last one's configuration.
@@ -106,7 +102,7 @@ class _Group(BaseSettings):
     model_config = SettingsConfigDict(extra="ignore", case_sensitive=False, env_ignore_empty=True)
 
 
-class Settings(_Group):
+class Settings(SettingsGroup):
     """What every service reads."""
 
     debug_level: str = Field(default="INFO", validation_alias=AliasChoices("DEBUG_LEVEL", "LOG_LEVEL"))
@@ -129,7 +125,7 @@ class Settings(_Group):
         return level.upper()
 
 
-class DatabaseSettings(_Group):
+class DatabaseSettings(SettingsGroup):
     """PostgreSQL."""
 
     database_url: str
@@ -144,7 +140,7 @@ class DatabaseSettings(_Group):
         return f"postgresql+asyncpg://{rest}"
 
 
-class RedisSettings(_Group):
+class RedisSettings(SettingsGroup):
     """Redis, for jobs and telemetry; nothing durable lives there."""
 
     redis_url: str = "redis://localhost:6379/0"
@@ -157,7 +153,7 @@ class RedisSettings(_Group):
         return url
 
 
-class SteveSettings(_Group):
+class SteveSettings(SettingsGroup):
     """SteVe's REST API (HTTP Basic)."""
 
     steve_base_url: HttpUrl = Field(validation_alias=AliasChoices("STEVE_BASE_URL", "STEVE_API_URL"))
@@ -166,14 +162,14 @@ class SteveSettings(_Group):
     steve_api_key: SecretStr
 
 
-class ProtectedTagsSettings(_Group):
+class ProtectedTagsSettings(SettingsGroup):
     """Tags that no conclusion may block."""
 
     tag_sync_protected_tags: CommaList = ()
     """IdTags that are never blocked or unblocked by a conclusion, only by a person who switches their mapping off."""
 
 
-class HookSettings(_Group):
+class HookSettings(SettingsGroup):
     """The two hooks in SteVe's fork; a hook without a key answers 401. While keys are changed, two are good."""
 
     steve_preauth_hmac_key: Secret | None = None
@@ -187,7 +183,7 @@ class HookSettings(_Group):
     """A tap whose signed ``ts`` is further from now is refused, and a repeated one gets its first answer."""
 
 
-class LagoSettings(_Group):
+class LagoSettings(SettingsGroup):
     """Lago. Without address and key billing is inert: energy is ledgered and waits."""
 
     lago_api_url: HttpUrl | None = None
@@ -196,21 +192,21 @@ class LagoSettings(_Group):
     lago_metric_code: str = "ev_charging_kwh"
 
 
-class HttpSettings(_Group):
+class HttpSettings(SettingsGroup):
     """Of every service with HTTP."""
 
     trusted_proxies: NetworkList = ("127.0.0.0/8", "::1")
     """Where our reverse proxies call from; only their X-Forwarded-* headers say who the client is."""
 
 
-class LagoWebhookSettings(_Group):
+class LagoWebhookSettings(SettingsGroup):
     """What the receiver of Lago's webhooks needs besides ``LagoSettings``."""
 
     lago_webhook_hmac_key: SecretStr | None = None
     """The organization's HMAC key from Lago's dashboard, when its webhook endpoint signs with HMAC (recommended)."""
 
 
-class AuthSecretSettings(_Group):
+class AuthSecretSettings(SettingsGroup):
     """The secret that keys are derived from."""
 
     auth_secret: Secret
@@ -265,104 +261,7 @@ class IdentitySettings(AuthSecretSettings):
         return timedelta(seconds=self.customer_session_ttl_seconds)
 
 
-class SmtpSecurity(StrEnum):
-    """How the way to an SMTP server is encrypted."""
-
-    STARTTLS = "starttls"
-    TLS = "tls"
-    NONE = "none"
-
-
-_SMTP_PORTS = {SmtpSecurity.STARTTLS: 587, SmtpSecurity.TLS: 465, SmtpSecurity.NONE: 25}
-
-
-@dataclass(frozen=True)
-class SmtpServer:
-    """Where mails go by SMTP."""
-
-    host: str
-    port: int
-    security: SmtpSecurity
-    username: str | None = None
-    password: SecretStr | None = None
-
-
-class EmailSettings(_Group):
-    """Mail, by a Worker or an SMTP server; without either it is off, and in development (``DEPLOY_ENV``) logged."""
-
-    deploy_env: str = "production"
-    cf_email_worker_url: HttpUrl | None = None
-    cf_email_worker_secret: Secret | None = None
-    email_from: str | None = None
-    """Sender of mails to drivers, e.g. ``Polaris <noreply@example.com>``; the Worker must know it."""
-    email_from_admin: str | None = None
-    """Sender of mails to operators."""
-    operator_contact_email: str | None = None
-    """Where answers to mails go."""
-    email_locale: str = "en"
-    """Language of mails to people whose own is not known, e.g. ``de`` or ``en-GB``."""
-    email_time_zone: str = "UTC"
-    """Zone of times in mails to people whose own is not known, e.g. ``Europe/Berlin``."""
-
-    @field_validator("email_locale")
-    @classmethod
-    def _locale(cls, locale: str) -> str:
-        if not re.fullmatch(r"[a-z]{2,3}([-_][A-Z]{2})?", locale):
-            raise ValueError("must be a language such as de or en-GB")
-        return locale
-
-    @field_validator("email_time_zone")
-    @classmethod
-    def _known_zone(cls, zone: str) -> str:
-        try:
-            ZoneInfo(zone)
-        except (ZoneInfoNotFoundError, ValueError, OSError):
-            raise ValueError("must be a time zone such as Europe/Berlin") from None
-        return zone
-
-    smtp_host: str | None = None
-    smtp_port: int | None = Field(default=None, ge=1, le=65_535)
-    """587 with STARTTLS, 465 with TLS, else 25."""
-    smtp_security: SmtpSecurity = SmtpSecurity.STARTTLS
-    smtp_username: str | None = None
-    smtp_password: SecretStr | None = None
-
-    @model_validator(mode="after")
-    def _address_and_secret(self) -> Self:
-        if (self.cf_email_worker_url is None) != (self.cf_email_worker_secret is None):
-            raise ValueError("must give CF_EMAIL_WORKER_URL and CF_EMAIL_WORKER_SECRET together")
-        return self
-
-    @model_validator(mode="after")
-    def _one_way_to_send(self) -> Self:
-        if self.smtp_host is not None and self.cf_email_worker_url is not None:
-            raise ValueError("must give either CF_EMAIL_WORKER_URL or SMTP_HOST, not both")
-        if (self.smtp_username is None) != (self.smtp_password is None):
-            raise ValueError("must give SMTP_USERNAME and SMTP_PASSWORD together")
-        if self.smtp_username is not None and self.smtp_security is SmtpSecurity.NONE:
-            raise ValueError("must not send SMTP_PASSWORD in the clear: set SMTP_SECURITY to starttls or tls")
-        return self
-
-    @property
-    def smtp(self) -> SmtpServer | None:
-        """The SMTP server, if there is one."""
-        if self.smtp_host is None:
-            return None
-        return SmtpServer(
-            host=self.smtp_host,
-            port=self.smtp_port or _SMTP_PORTS[self.smtp_security],
-            security=self.smtp_security,
-            username=self.smtp_username,
-            password=self.smtp_password,
-        )
-
-    @property
-    def mail_enabled(self) -> bool:
-        """Whether mail is sent, or shown in the log."""
-        return self.cf_email_worker_url is not None or self.smtp_host is not None or self.deploy_env == "development"
-
-
-class ApnsSettings(_Group):
+class ApnsSettings(SettingsGroup):
     """Push by Apple's service. Without a key nothing is pushed; devices hear of everything by their stream."""
 
     apns_key_id: str | None = None
@@ -378,7 +277,7 @@ class ApnsSettings(_Group):
     """Certificates (PEM) to trust in place of the system's: for a stand-in of Apple's service."""
 
 
-class SignInSettings(_Group):
+class SignInSettings(SettingsGroup):
     """How operators and drivers prove who they are."""
 
     magic_link_ttl_seconds: int = Field(default=900, ge=60, le=86_400)

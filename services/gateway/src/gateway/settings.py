@@ -5,10 +5,10 @@ from urllib.parse import urlsplit
 
 from pydantic import AliasChoices, Field, SecretStr, field_validator
 
+from polaris_common.email.settings import EmailSettings
 from polaris_common.settings import (
     CommaList,
     DatabaseSettings,
-    EmailSettings,
     HookSettings,
     HttpSettings,
     HttpUrl,

@@ -2,10 +2,10 @@
 
 from pydantic import AliasChoices, Field
 
+from polaris_common.email.settings import EmailSettings
 from polaris_common.settings import (
     ApnsSettings,
     DatabaseSettings,
-    EmailSettings,
     HttpSettings,
     HttpUrl,
     IdentitySettings,

@@ -3,10 +3,11 @@
 import pytest
 
 from polaris_common.email import mail_transport
+from polaris_common.email.settings import EmailSettings, SmtpSecurity
 from polaris_common.email.smtp import SmtpMail
 from polaris_common.email.transport import ConsoleMail
 from polaris_common.email.worker import EmailWorker
-from polaris_common.settings import EmailSettings, SettingsError, SmtpSecurity, load
+from polaris_common.settings import SettingsError, load
 
 SECRET = "a-secret-of-the-worker-with-32-characters"
 

@@ -21,10 +21,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from pydantic import SecretStr
 
 from polaris_common.email import smtp
+from polaris_common.email.settings import SmtpSecurity, SmtpServer
 from polaris_common.email.smtp import SmtpMail
 from polaris_common.email.templates import MailText
 from polaris_common.email.transport import SENT, Delivery, Fate, Mail
-from polaris_common.settings import SmtpSecurity, SmtpServer
 
 pytestmark = pytest.mark.filterwarnings("ignore:Requiring AUTH while not requiring TLS")
 

@@ -14,10 +14,11 @@ from polaris_common.clock import to_wire
 from polaris_common.email import mail_transport
 from polaris_common.email.dead_letters import dead_mails, revive
 from polaris_common.email.letterhead import Letterhead
+from polaris_common.email.settings import EmailSettings
 from polaris_common.email.templates import MAILS, Hosts, MailContent, OperatorAlert, PageMail, TokenMail, render
 from polaris_common.email.templates.samples import DRIVERS_HOST, OPERATORS_HOST, SAMPLES, TOKEN
 from polaris_common.email.transport import Delivery, Fate, Mail, MailTransport
-from polaris_common.settings import EmailSettings, IdentitySettings
+from polaris_common.settings import IdentitySettings
 
 SHOWN = 100
 HINTS = {

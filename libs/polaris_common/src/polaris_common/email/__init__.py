@@ -1,9 +1,9 @@
 """Mail: a durable queue, what mails say, and how they leave."""
 
+from polaris_common.email.settings import EmailSettings
 from polaris_common.email.smtp import SmtpMail
 from polaris_common.email.transport import ConsoleMail, MailTransport
 from polaris_common.email.worker import EmailWorker
-from polaris_common.settings import EmailSettings
 
 
 def mail_transport(settings: EmailSettings) -> MailTransport | None:

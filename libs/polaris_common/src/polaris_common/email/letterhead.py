@@ -5,9 +5,10 @@ from typing import Self
 from urllib.parse import urlsplit
 from uuid import UUID
 
+from polaris_common.email.settings import EmailSettings
 from polaris_common.email.templates import Brand, Hosts, MailContent, render
 from polaris_common.email.transport import Mail
-from polaris_common.settings import EmailSettings, IdentitySettings
+from polaris_common.settings import IdentitySettings
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,8 @@ from aiosmtplib.errors import (
 )
 
 from polaris_common.clock import Clock, SystemClock
+from polaris_common.email.settings import SmtpSecurity, SmtpServer
 from polaris_common.email.transport import SENT, TIMEOUT_SECONDS, Delivery, Fate, Mail
-from polaris_common.settings import SmtpSecurity, SmtpServer
 
 LONGEST_SECONDS = 30.0
 """For all steps of one mail together; each has ``TIMEOUT_SECONDS``."""

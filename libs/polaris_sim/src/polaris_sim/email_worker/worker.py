@@ -31,20 +31,12 @@ class EmailWorkerConfig:
     faults: FaultPlan = field(default_factory=FaultPlan)
 
 
-@dataclass(frozen=True)
-class Mail:
+@dataclass(frozen=True, kw_only=True)
+class Mail(ReceivedMail):
     """A mail that the Worker accepted."""
 
     number: int
     received_at: datetime
-    to: str
-    sender: str
-    reply_to: str | None
-    subject: str
-    html: str
-    text: str
-    category: str
-    headers: dict[str, str]
 
 
 class EmailWorkerSimulator:
@@ -113,18 +105,7 @@ class EmailWorkerSimulator:
         self._sent[key] = [*recent, now]
 
     def _keep(self, received: ReceivedMail, now: datetime) -> Mail:
-        mail = Mail(
-            number=len(self.mails) + 1,
-            received_at=now,
-            to=received.to,
-            sender=received.sender,
-            reply_to=received.reply_to,
-            subject=received.subject,
-            html=received.html,
-            text=received.text,
-            category=received.category,
-            headers=received.headers,
-        )
+        mail = Mail(**vars(received), number=len(self.mails) + 1, received_at=now)
         self.mails.append(mail)
         return mail
 
