@@ -122,12 +122,7 @@ class GatheredQuery:
                 was_open = connection.is_open
                 try:
                     return await self._fetch_once(connection, columns)
-                except (
-                    OSError,
-                    asyncpg.InterfaceError,
-                    asyncpg.PostgresConnectionError,
-                    asyncpg.OperatorInterventionError,
-                ):
+                except _MAY_HAVE_CLOSED:
                     # The server was restarted since the last question, perhaps: a read may be asked again.
                     if not was_open or connection.is_open:
                         raise
