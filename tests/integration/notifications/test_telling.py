@@ -17,6 +17,8 @@ from polaris_common.events.catalogue import (
     BooksDiffer,
     CardReportedLost,
     CardsSwitched,
+    ComponentDown,
+    ComponentRecovered,
     ReservationCancelled,
     SessionQuarantined,
     user_audience,
@@ -216,6 +218,19 @@ async def test_cards_that_go_off_are_told_to_their_driver(world: TellingWorld) -
         "cards.switched_off",
         "2 of your cards do not charge: the subscription has ended.",
     )
+
+
+async def test_an_outage_and_its_end_are_told_by_name(world: TellingWorld) -> None:
+    told = await world.tell(
+        ComponentDown(component="steve", error="unreachable", since="2026-03-01T12:00:00.000Z"),
+        ComponentRecovered(component="lago", told_at="2026-03-01T12:00:00.000Z"),
+    )
+
+    assert [(each.kind, each.severity, each.title) for each in told] == [
+        ("steve_down", "error", "SteVe is away"),
+        ("lago_recovered", "success", "Lago is back"),
+    ]
+    assert told[0].body == "It cannot be reached. Nothing is lost; it is looked for."
 
 
 async def test_what_happened_keeps_its_time(world: TellingWorld) -> None:

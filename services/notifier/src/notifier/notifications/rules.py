@@ -5,6 +5,7 @@ without one is told as it is.
 """
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any
 
 from notifier.notifications.rule import MailKind, Once, Payload, Rule, notice
@@ -46,6 +47,23 @@ def _is_zombie(payload: Payload) -> bool:
 
 _NEW_INVOICE = frozenset({"invoice.created", "invoice.one_off_created", "invoice.generated"})
 """What Lago says when an invoice is new; whatever else it says about one may be about an old one."""
+
+
+def _outage(component: str, label: str, *, away: str, back: str) -> tuple[Rule, Rule]:
+    """Something that we depend on is gone, and is there again."""
+
+    def is_it(payload: Payload) -> bool:
+        return bool(payload["component"] == component)
+
+    rule = partial(
+        Rule, reader=ADMIN, topic=Topic.SYSTEM, when=is_it, source=SourceType.SYSTEM, source_id="component", mail=ALERT
+    )
+    down = "{{ error | words | capitalize }}. " + away
+    return (
+        rule(f"{component}_down", ComponentDown, severity=ERROR, title=f"{label} is away", body=down),
+        rule(f"{component}_recovered", ComponentRecovered, severity=SUCCESS, title=f"{label} is back", body=back),
+    )
+
 
 DRIVERS = (
     Rule(
@@ -230,30 +248,8 @@ OPERATORS = (
         "A mail ({{ sourceId }}) was given up: {{ detail }}. polaris mail dead lists all such mails.", once=Once.A_DAY,
     ),
     notice("lago_webhook_recovered", Topic.SYSTEM, "Lago's webhooks are processed again", "Nothing waits.", mail=ALERT),
-    Rule(
-        "steve_down", ComponentDown, ADMIN, Topic.SYSTEM, ERROR,
-        "SteVe is away", "{{ error | words | capitalize }}. Nothing is lost; it is looked for all the time.",
-        when=lambda payload: payload["component"] == "steve",
-        source=SourceType.SYSTEM, source_id="component", mail=ALERT,
-    ),
-    Rule(
-        "steve_recovered", ComponentRecovered, ADMIN, Topic.SYSTEM, SUCCESS,
-        "SteVe is back", "What happened meanwhile is caught up.",
-        when=lambda payload: payload["component"] == "steve",
-        source=SourceType.SYSTEM, source_id="component", mail=ALERT,
-    ),
-    Rule(
-        "lago_down", ComponentDown, ADMIN, Topic.SYSTEM, ERROR,
-        "Lago is away", "{{ error | words | capitalize }}. Energy is kept and sent later.",
-        when=lambda payload: payload["component"] == "lago",
-        source=SourceType.SYSTEM, source_id="component", mail=ALERT,
-    ),
-    Rule(
-        "lago_recovered", ComponentRecovered, ADMIN, Topic.SYSTEM, SUCCESS,
-        "Lago is back", "What waited is sent.",
-        when=lambda payload: payload["component"] == "lago",
-        source=SourceType.SYSTEM, source_id="component", mail=ALERT,
-    ),
+    *_outage("steve", "SteVe", away="Nothing is lost; it is looked for.", back="What happened is caught up."),
+    *_outage("lago", "Lago", away="Energy is kept and sent later.", back="What waited is sent."),
     Rule(
         "customer.account_provisioned", CustomerAccountProvisioned, ADMIN, Topic.BILLING_NOTES, INFO,
         "New driver", "Customer {{ externalCustomerId }} has an account.",
