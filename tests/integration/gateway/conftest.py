@@ -40,7 +40,7 @@ def app(settings: GatewaySettings) -> FastAPI:
 
 
 @pytest.fixture
-async def world(app: FastAPI, settings: GatewaySettings, database: Database) -> AsyncIterator[GatewayWorld]:
+async def world(app: FastAPI, database: Database) -> AsyncIterator[GatewayWorld]:
     """A gateway in process with its lifespan running."""
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(app.router.lifespan_context(app))
@@ -50,7 +50,8 @@ async def world(app: FastAPI, settings: GatewaySettings, database: Database) -> 
             )
             for url in (ADMIN_URL, CUSTOMER_URL, "http://gateway:8000")
         ]
-        yield GatewayWorld(app, settings, database, *browsers)
+        # The application's own settings, so that a test may change them, also where it was built for an earlier one.
+        yield GatewayWorld(app, app.state.resources.settings, database, *browsers)
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """Every route, tried by everybody: who is let in, and what the others are told."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,16 +79,71 @@ async def people(world: GatewayWorld, monkeypatch: pytest.MonkeyPatch) -> Princi
     return await principals_of(world, monkeypatch)
 
 
-async def test_every_route_lets_in_its_callers_and_nobody_else(people: Principals) -> None:
+async def _let_in_wrongly(people: Principals, calls: Iterable[Call]) -> list[tuple[str, Call, int, object]]:
     wrong = []
-    for call in GUARDED:
+    for call in calls:
         for who, status in ADMITTED[call.caller].items():
             expected = 403 if (who, call.method, call.path) in REFUSED_FOR_WHAT_THEY_ASK else status
             response = await _try(people, who, call)
+            assert len(response.headers.get_list("content-type")) <= 1, "one content type, or strict clients fail"
             if (response.status_code in {401, 403}) if expected == IN else (response.status_code != expected):
                 wrong.append((who, call, response.status_code, expected))
+    return wrong
+
+
+async def test_every_route_lets_in_its_callers_and_nobody_else(people: Principals) -> None:
+    wrong = await _let_in_wrongly(people, GUARDED)
 
     assert not wrong, "\n".join(map(str, wrong))
+
+
+async def test_a_route_that_lets_in_others_than_it_says_would_be_found(people: Principals) -> None:
+    claimed = [
+        Call("GET", "/api/customer/sessions", Caller.SIGNED_IN),
+        Call("GET", "/api/admin/user", Caller.SUPERADMIN),
+    ]
+
+    found = {(who, call.path) for who, call, *_ in await _let_in_wrongly(people, claimed)}
+
+    assert found == {
+        ("operator", "/api/customer/sessions"),
+        ("superadmin", "/api/customer/sessions"),
+        ("operator", "/api/admin/user"),
+    }
+
+
+LIBRARY_PATHS = [
+    *("update-user", "sign-up/email", "change-email", "change-password", "delete-user", "link-social"),
+    *("admin/set-role", "admin/create-user", "admin/impersonate-user", "create-session", "mint-session"),
+    "sign-in/session-for-user",
+]
+
+
+async def test_nobody_gives_themselves_a_role_or_another_s_session(people: Principals) -> None:
+    """The predecessor's library served these under one catch-all route."""
+    victim = {"userId": str(people.users["operator"].id), "role": "admin", "superadmin": True}
+    wrong = []
+    for path in LIBRARY_PATHS:
+        for who in ("nobody", "driver"):
+            headers = {"host": "polaris.test", "origin": CUSTOMER_URL, **await people.headers(who)}
+            answer = await people.world.steve.post(f"/api/auth/{path}", json=victim, headers=headers)
+            if answer.status_code != 404 or "set-cookie" in answer.headers:
+                wrong.append((path, who, answer.status_code))
+
+    assert not wrong
+
+
+def test_no_body_of_a_driver_or_a_stranger_has_a_role() -> None:
+    bodies = [
+        (route.path, field.field_info.annotation)
+        for route in (each for router in ROUTERS for each in router.routes)
+        if isinstance(route, APIRoute) and not route.path.startswith("/api/admin")
+        for field in route.dependant.body_params
+    ]
+    rights = {"role", "superadmin", "userId", "user_id", "ownerUserId"}
+
+    assert bodies
+    assert [path for path, model in bodies if rights & set(getattr(model, "model_fields", {}))] == []
 
 
 async def test_the_other_surface_s_routes_do_not_exist_whoever_asks(people: Principals) -> None:

@@ -13,6 +13,7 @@ from tests.support.phone import Phone, card_of, charger, events, execute, regist
 
 from gateway.ocpp.service import BUDGET_SECONDS
 from gateway.scan_login import arming
+from gateway.settings import ScanSignInMode
 from polaris_common.identity.pairings import ScanTickets
 from polaris_common.models import Pairing
 
@@ -192,6 +193,34 @@ async def test_one_address_cannot_arm_everything(world: GatewayWorld, monkeypatc
 
     assert [answer.status_code for answer in answers] == [200, 200, 429]
     assert _error(answers[2]) == (429, "rate_limited")
+
+
+async def test_an_address_that_asks_without_end_keeps_nobody_else_from_asking(world: GatewayWorld) -> None:
+    await charger(world)
+    for _ in range(35):
+        tired = await _arm(world)
+    await execute(world, "UPDATE pairings SET status = 'released', ip_address = '192.0.2.99'")
+    other = await world.customer.post(
+        PAIR, json={"chargeBoxId": "ABCD2345"}, headers={"x-forwarded-for": "198.51.100.7"}
+    )
+
+    assert (tired.status_code, other.status_code) == (429, 200)
+
+
+async def test_where_signing_in_with_a_card_is_attended_visitors_arm_nothing(
+    world: GatewayWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(world.settings, "scan_sign_in_mode", ScanSignInMode.ATTENDED)
+    await charger(world)
+
+    refused = await _arm(world)
+    ways = (await world.customer.get("/api/auth/login-methods")).json()["methods"]
+    await world.operator()
+    armed = await world.admin.post(PAIR, json={"chargeBoxId": "CP-1"}, headers={"origin": ADMIN_URL})
+
+    assert _error(refused) == (403, "scan_sign_in_attended")
+    assert "scan" not in ways
+    assert armed.status_code == 200
 
 
 async def test_operators_arm_any_charger_and_the_only_one_online_by_default(world: GatewayWorld) -> None:

@@ -38,7 +38,6 @@ QR_SIGN_IN = Bucket("qr-sign-in", 5, guards_credentials=True)
 DEVICE_REGISTRATION = Bucket("device-registration", 5, guards_credentials=True)
 SCAN_LOGIN = Bucket("scan-login", 10, guards_credentials=True)
 SCAN_PAIR = Bucket("scan-pair", 30)
-SCAN_PAIR_OF_ALL = Bucket("scan-pair-of-all", 100)
 SCAN_TARGETS = Bucket("scan-targets", 30)
 
 

@@ -22,6 +22,15 @@ from polaris_common.settings import (
 )
 
 
+class ScanSignInMode(StrEnum):
+    """Who may ask for a card to be held to a reader."""
+
+    OPEN = "open"
+    """Visitors too, with the number on the charger. It is printed: who has seen it may ask from afar, now and then."""
+    ATTENDED = "attended"
+    """Operators only."""
+
+
 class QrSignInMode(StrEnum):
     """What the number on a driver's card is good for."""
 
@@ -55,6 +64,8 @@ class GatewaySettings(
     """Multiplies every rate limit."""
     qr_sign_in_mode: QrSignInMode = QrSignInMode.OPEN
     """Whether drivers sign in with the number on their card: ``open``, ``confirm`` or ``off``."""
+    scan_sign_in_mode: ScanSignInMode = ScanSignInMode.OPEN
+    """Who may ask a charger or a device to read a card for signing in: ``open`` or ``attended``."""
     qr_card_days: int = Field(default=365, ge=1, le=36_500)
     """How long a card signs its driver in after it was issued or given a new number."""
     apns_team_id: str | None = None

@@ -2,7 +2,7 @@
 
 from gateway.auth.repository import drivers_have_passwords
 from gateway.auth.schemas import LoginMethods
-from gateway.settings import GatewaySettings
+from gateway.settings import GatewaySettings, ScanSignInMode
 from polaris_common.db import UnitOfWork
 from polaris_common.http.surfaces import Surface
 
@@ -14,7 +14,7 @@ async def login_methods(uow: UnitOfWork, settings: GatewaySettings, surface: Sur
     if surface is Surface.ADMIN:
         return _for_operators(settings)
     methods = ["magic_link"] if settings.mail_enabled else []
-    if settings.pre_authorize_on:
+    if settings.pre_authorize_on and settings.scan_sign_in_mode is ScanSignInMode.OPEN:
         methods.append("scan")
     if await drivers_have_passwords(uow):
         methods.append("password")

@@ -23,6 +23,7 @@ from gateway.scan_login.problems import (
     DeviceRevoked,
     NoChargersOnline,
     PresenceRequired,
+    ScanSignInAttended,
 )
 from gateway.scan_login.schemas import ArmBody, ReleaseBody, ScanArmBody
 from polaris_common.db import UnitOfWork
@@ -61,14 +62,18 @@ class Arming:
     audit: Audit
     origin: Origin
     operator: Operator | None
+    open_to_visitors: bool = True
 
     async def for_login(self, body: ArmBody) -> Pairing:
         """Arm what a visitor wants to sign in at.
 
         Raises:
-            ChargerRequired, NoChargersOnline, DeviceRequired, NotFound, PresenceRequired, DeviceRevoked,
-            CapabilityMissing, DeviceOffline, ArmedTooOften, ChargerAlreadyArmed, DeviceAlreadyArmed: nothing is armed.
+            ScanSignInAttended, ChargerRequired, NoChargersOnline, DeviceRequired, NotFound, PresenceRequired,
+            DeviceRevoked, CapabilityMissing, DeviceOffline, ArmedTooOften, ChargerAlreadyArmed,
+            DeviceAlreadyArmed: nothing is armed.
         """
+        if self.operator is None and not self.open_to_visitors:
+            raise ScanSignInAttended
         if body.pairable_type is PairableType.CHARGER:
             charger = await self._charger(body)
             target = Target(PairableType.CHARGER, charger.charge_box_id)

@@ -41,6 +41,7 @@ from gateway.scan_login.problems import (
     NoChargersOnline,
     NothingToRedeem,
     PresenceRequired,
+    ScanSignInAttended,
     Stale,
     UnknownCard,
 )
@@ -59,6 +60,7 @@ from gateway.scan_login.schemas import (
     TapTargetsRead,
 )
 from gateway.scan_login.service import ScanLogin
+from gateway.settings import ScanSignInMode
 from polaris_common.http.errors import ApiError, Forbidden, NotFound, ServiceUnavailable, Unauthorized, errors
 from polaris_common.http.limits import RateLimited
 from polaris_common.identity.pairings import Target
@@ -102,7 +104,8 @@ OptionalOperator = Annotated[Operator | None, Depends(operator_or_none)]
 
 def visitors_arming(uow: UnitOfWork, process: Process, origin: RequestOrigin, operator: OptionalOperator) -> Arming:
     """Arming for whoever calls."""
-    return Arming(uow, process.audit, origin, operator)
+    to_visitors = process.settings.scan_sign_in_mode is ScanSignInMode.OPEN
+    return Arming(uow, process.audit, origin, operator, open_to_visitors=to_visitors)
 
 
 def operators_arming(uow: UnitOfWork, process: Process, origin: RequestOrigin, operator: CurrentOperator) -> Arming:
@@ -138,6 +141,7 @@ async def scan_tap_targets(uow: UnitOfWork, operator: OptionalOperator) -> TapTa
         DeviceRequired,
         CapabilityMissing,
         PresenceRequired,
+        ScanSignInAttended,
         NotFound,
         ChargerAlreadyArmed,
         DeviceAlreadyArmed,

@@ -45,6 +45,12 @@ class PresenceRequired(Forbidden):
     code, message = "presence_required", "Enter the number on the charger."
 
 
+class ScanSignInAttended(Forbidden):
+    """Only operators may ask for a card here."""
+
+    code, message = "scan_sign_in_attended", "Signing in with a card is done by an operator here."
+
+
 class ChargerAlreadyArmed(ApiError):
     """The charger waits for another card."""
 
