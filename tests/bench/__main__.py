@@ -26,6 +26,7 @@ from tests.bench import (
     nothing_new,
     sender_rate,
     settled_sessions,
+    stack,
     stop_to_lago,
     streams,
     ten_changes,
@@ -42,6 +43,7 @@ CASES: dict[str, Callable[[Bench], Awaitable[Sequence[Figure]]]] = {
     "sender_rate": sender_rate.measure,
     "stop_to_lago": stop_to_lago.measure,
     "streams": streams.measure,
+    "stack": stack.measure,
     "taps": hook_rate.taps_rate,
     "samples": hook_rate.samples_rate,
 }
