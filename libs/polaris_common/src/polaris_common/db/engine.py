@@ -5,13 +5,29 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import asyncpg
-from sqlalchemy import text
+from sqlalchemy import event, text
+from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker, create_async_engine
 
 from polaris_common.db.unit_of_work import UnitOfWork
 from polaris_common.settings import DatabaseSettings
 
 CONNECT_TIMEOUT_SECONDS = 5
+
+
+def _require_alive(connection: Any, record: object, proxy: object) -> None:
+    """Make the pool replace a connection that has died.
+
+    One round trip each time a connection is taken; SQLAlchemy's own check makes three, for the sake of pgbouncer.
+    """
+    try:
+        connection.run_async(_ping)
+    except Exception as dead:
+        raise DisconnectionError from dead
+
+
+async def _ping(connection: "asyncpg.Connection[Any]") -> None:
+    await connection.execute("SELECT 1")
 
 
 class Database:
@@ -24,12 +40,12 @@ class Database:
             settings.database_url,
             pool_size=settings.database_pool_size,
             max_overflow=settings.database_pool_size,
-            pool_pre_ping=True,
             connect_args={
                 "timeout": CONNECT_TIMEOUT_SECONDS,
                 "server_settings": {"application_name": application_name, "timezone": "UTC"},
             },
         )
+        event.listen(self.engine.sync_engine, "checkout", _require_alive)
         self._sessions = async_sessionmaker(self.engine, expire_on_commit=False, autoflush=False)
         self._glances = async_sessionmaker(
             self.engine.execution_options(isolation_level="AUTOCOMMIT"), expire_on_commit=False, autoflush=False
