@@ -38,7 +38,7 @@ def is_alive(process: psutil.Process) -> bool:
 
 
 def first_event(browser: httpx.Client) -> dict[str, Any]:
-    """The first event with an id and data that the driver's stream delivers."""
+    """The first numbered event about a session that the driver's stream delivers."""
     deadline, event = time.monotonic() + EVENT_SECONDS, dict[str, Any]()
     with browser.stream("GET", "/api/stream/customer") as response:
         assert response.status_code == 200
@@ -47,7 +47,7 @@ def first_event(browser: httpx.Client) -> dict[str, Any]:
             name, _, value = line.partition(": ")
             if line:
                 event[name] = value
-            elif {"id", "event", "data"} <= event.keys():
+            elif {"id", "event", "data"} <= event.keys() and "sessionId" in json.loads(event["data"]):
                 return event
             else:
                 event = {}

@@ -9,7 +9,7 @@ import httpx
 from tests.integration.notifier.conftest import Person, Replica, StreamWorld, next_session, started, until
 from tests.integration.notifier.stream_client import HOST, Parser, Received, StreamClient
 
-from polaris_common.events.catalogue import SessionStopped
+from polaris_common.events.catalogue import SessionStarted
 
 QUICK: dict[str, Any] = {"sse_heartbeat_seconds": 0.3}
 
@@ -80,19 +80,8 @@ async def test_beyond_the_personal_limit_the_oldest_stream_ends(world: StreamWor
         assert [await next_session(stream) for stream in (second, third, theirs)] == [1, 1, 2]
 
 
-def _large(driver: Person, n: int) -> SessionStopped:
-    return SessionStopped(
-        audience=driver.audience,
-        session_id=n,
-        transaction_id=n,
-        charge_box_id="CP-1",
-        connector_id=1,
-        stopped_at="2025-03-01T13:00:00.000Z",
-        energy_wh=1,
-        energy_kwh="0.001",
-        stop_reason="x" * 20_000,
-        final=True,
-    )
+def _large(driver: Person, n: int) -> SessionStarted:
+    return started(driver.audience, n, charge_box_id="x" * 20_000)
 
 
 class _SlowReader:
@@ -147,7 +136,7 @@ async def test_a_slow_reader_catches_up_from_the_log_without_gap_or_repeat(world
     received = await reading
 
     assert [event.id for event in received] == list(range(1, 51))
-    assert {event.event for event in received} == {"session.stopped"}
+    assert {event.event for event in received} == {"session.started"}
     await until(lambda: len(replica.notifier.hub) == 0)
 
 
@@ -166,7 +155,7 @@ async def test_a_slow_reader_is_told_when_the_log_no_longer_has_what_it_missed(w
     before, told, after = received[:position], received[position], received[position + 1 :]
     assert (told.id, told.data) == (None, {"reason": "slow_reader"})
     assert [event.id for event in before] == list(range(1, len(before) + 1))
-    assert [event.event for event in after] == ["session.stopped"] * len(after)
+    assert [event.event for event in after] == ["session.started"] * len(after)
     assert [event.id for event in after] == list(range(44 - len(after), 44))
 
 
