@@ -6,7 +6,10 @@ from sqlalchemy import text
 
 from polaris_common.db import Database
 
-CUT_OFF = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+CUT_OFF = """
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+WHERE datname = current_database() AND pid <> pg_backend_pid()
+"""
 
 
 async def test_nobody_gets_a_connection_that_the_server_has_closed(database: Database) -> None:
