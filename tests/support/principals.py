@@ -8,12 +8,21 @@ import pytest
 from sqlalchemy import select, text
 
 from polaris_common.domain.device_capabilities import Capability
+from polaris_common.http.callers import Caller
 from polaris_common.identity.devices import DeviceDetails, DeviceRepository
 from polaris_common.identity.sessions import cookie_name, open_session
 from polaris_common.models import Role, User
 from tests.support.gateway import GatewayWorld
 
 EVERYBODY = ("nobody", "driver", "operator", "superadmin", "device")
+ASKED_BY = {
+    Caller.DRIVER: "driver",
+    Caller.OPERATOR: "operator",
+    Caller.SUPERADMIN: "superadmin",
+    Caller.DEVICE: "device",
+    Caller.SIGNED_IN: "driver",
+}
+"""Somebody whom a route of each kind lets in; ``nobody`` for the others."""
 _ROLES = {"driver": Role.CUSTOMER, "operator": Role.ADMIN, "superadmin": Role.ADMIN}
 _REVIVE = ("UPDATE devices SET deleted_at = NULL, revoked_at = NULL", "UPDATE device_tokens SET revoked_at = NULL")
 

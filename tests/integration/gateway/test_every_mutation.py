@@ -7,19 +7,12 @@ import httpx
 import pytest
 from starlette.routing import BaseRoute
 from tests.support.gateway import ADMIN_URL, CUSTOMER_URL, GatewayWorld
-from tests.support.principals import Principals, principals_of
+from tests.support.principals import ASKED_BY, Principals, principals_of
 
 from gateway.app import MAX_BODY_BYTES, ROUTERS
 from polaris_common.http.callers import Caller, callers_of
 from polaris_common.http.idempotency import AnswerNotKept, KeyReused
 
-ASKED_BY = {
-    Caller.DRIVER: "driver",
-    Caller.OPERATOR: "operator",
-    Caller.SUPERADMIN: "superadmin",
-    Caller.DEVICE: "device",
-    Caller.SIGNED_IN: "driver",
-}
 HAS_ITS_OWN_WAY = {
     "/api/ocpp/pre-authorize": "the same tap gets the same answer",
     "/api/ocpp/meter-values": "samples are kept once whatever is sent",

@@ -13,7 +13,7 @@ from schemathesis.checks import not_a_server_error
 from schemathesis.core.failures import FailureGroup
 from schemathesis.specs.openapi.checks import response_schema_conformance, status_code_conformance
 from tests.support.gateway import ADMIN_URL, CUSTOMER_URL, GatewayWorld
-from tests.support.principals import Principals, principals_of
+from tests.support.principals import ASKED_BY, Principals, principals_of
 
 from gateway.app import ROUTERS
 from gateway.docs.documents import DOCUMENTS, document
@@ -22,10 +22,6 @@ from polaris_common.http.callers import Caller, callers_of
 ROUTES = [route for router in ROUTERS for route in router.routes]
 TRIES = max(5, int(os.environ.get("FUZZ_EXAMPLES", "1000")) // 200)
 """Made-up requests for each operation."""
-ASKED_BY = {Caller.DRIVER: "driver", Caller.OPERATOR: "operator", Caller.SUPERADMIN: "superadmin"} | {
-    Caller.DEVICE: "device",
-    Caller.SIGNED_IN: "driver",
-}
 CALLERS = {getattr(route, "path", ""): next(iter(callers_of(route))) for route in ROUTES}
 CHECKS = [not_a_server_error, status_code_conformance, response_schema_conformance]
 

@@ -16,7 +16,7 @@ import httpx
 import pytest
 from fastapi.routing import APIRoute
 from tests.support.gateway import ADMIN_URL, CUSTOMER_URL, GatewayWorld
-from tests.support.principals import EVERYBODY, Principals, principals_of
+from tests.support.principals import ASKED_BY, EVERYBODY, Principals, principals_of
 
 from gateway.app import ROUTERS
 from gateway.docs.documents import DOCUMENTS, document
@@ -24,10 +24,6 @@ from polaris_common.http.callers import Caller, callers_of
 
 EXAMPLES, SEED, AT_ONCE = int(os.environ.get("FUZZ_EXAMPLES", "1000")), int(os.environ.get("FUZZ_SEED", "7")), 20
 ROUTES = [route for router in ROUTERS for route in router.routes]
-ASKED_BY = {Caller.DRIVER: "driver", Caller.OPERATOR: "operator", Caller.SUPERADMIN: "superadmin"} | {
-    Caller.DEVICE: "device",
-    Caller.SIGNED_IN: "driver",
-}
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
 SAMPLES: list[Any] = [

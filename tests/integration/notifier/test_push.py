@@ -9,6 +9,7 @@ from uuid import UUID
 import pytest
 from pydantic import SecretStr
 from sqlalchemy import insert
+from tests.integration.notifier.conftest import StreamWorld, until
 from tests.support.sql import WithDatabase
 
 from notifier.push import apns as apns_module
@@ -143,6 +144,14 @@ async def test_a_request_of_an_operator_says_for_whom(phones: Phones, purpose: P
         "body": "Tap to start the NFC scan: Zoë's card",
     }
     assert (push.payload["purpose"], push.payload["hintLabel"]) == (purpose, "Zoë's card")
+
+
+async def test_a_running_notifier_rings_a_phone_that_is_asked(phones: Phones, world: StreamWorld) -> None:
+    await world.notifier(**phones.settings().model_dump())
+
+    await phones.ask(await phones.phone())
+
+    await until(lambda: bool(phones.apple.pushes))
 
 
 async def test_asking_where_a_device_is_shows_nothing(phones: Phones) -> None:
