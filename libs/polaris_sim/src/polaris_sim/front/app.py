@@ -9,9 +9,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from polaris_sim.front.proxy import Proxy, answer_error
 from polaris_sim.front.routing import backend_of
 
-_POLICY = (
-    b"default-src 'none'; script-src 'self' 'unsafe-inline'; style-src 'self'; connect-src 'self'; img-src data:"
-)
+_POLICY = b"default-src 'none'; script-src 'self' 'unsafe-inline'; style-src 'self'; connect-src 'self'; img-src data:"
 
 
 @dataclass(frozen=True)
