@@ -35,7 +35,7 @@ replay-chaos: $(VENV)/.demo ## The same with services killed at random, once for
 		echo "seed $$seed: $$verdict $$(echo "$$said" | tail -n 1)"; done; exit $$failed
 
 test: $(VENV)/.dev ## Run all tests; starts its own PostgreSQL and Redis
-	$(BIN)/pytest --numprocesses auto --dist loadfile $(ARGS)
+	$(BIN)/pytest --numprocesses auto --dist worksteal $(ARGS)
 
 test-browser: $(VENV)/.dev ## Sign in with a real Chromium; as root it installs Debian's when there is none
 	@command -v chromium >/dev/null || { test "$$(id -u)" = 0 && apt-get --version >/dev/null 2>&1 && \
@@ -48,7 +48,7 @@ test-worker: ## Check and test the e-mail Worker (needs Node.js 20 and npm)
 	@command -v npm >/dev/null || { echo "The e-mail Worker's tests need Node.js with npm on the PATH." >&2; exit 2; }
 	cd deploy/email-worker && npm ci --omit=optional --no-audit --no-fund && npm test
 
-chaos: $(VENV)/.dev ## Look for a sequence of events that breaks the books, another one each time (EXAMPLES=1000)
+chaos: $(VENV)/.dev ## Look for a sequence of events that breaks the books, another one each time (EXAMPLES=1000 in all)
 	CHAOS_EXAMPLES=$(EXAMPLES) $(BIN)/pytest --numprocesses auto tests/chaos $(ARGS)
 
 fuzz: $(VENV)/.dev ## Random and made-up requests by everybody, against every route (EXAMPLES=10000 SEED=7)

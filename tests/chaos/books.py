@@ -15,6 +15,18 @@ FROM charging_sessions s LEFT JOIN session_billing b ON b.session_id = s.id
 
 _EVENTS = "SELECT transaction_id, body, status FROM lago_events"
 
+_CUTS = """
+SELECT a.id, s.steve_transaction_id AS transaction, a.started_at, a.ended_at, a.subscription_external_id AS subscription
+FROM energy_slices a JOIN charging_sessions s ON s.id = a.session_id WHERE a.layer = 0
+"""
+
+_STARTS = """
+SELECT lago_id, external_id AS subscription, external_customer_id AS customer, started_at AS at
+FROM lago_subscriptions WHERE deleted_at IS NULL AND started_at IS NOT NULL
+"""
+
+_RUNNING = "SELECT FROM sync_runs WHERE status = 'running'"
+
 
 @dataclass(frozen=True)
 class Event:
@@ -34,6 +46,12 @@ class Books:
     """By Lago's transaction id."""
     accepted_wh: Mapping[int, int]
     """What Lago has accepted of each transaction."""
+    cuts: Mapping[int, Any]
+    """The slices that sell energy for the first time, by id."""
+    starts: Mapping[str, Any]
+    """When subscriptions began, by Lago's id."""
+    running: int
+    """Sync runs under way."""
 
     @classmethod
     async def read(cls, city: City) -> "Books":
@@ -42,6 +60,9 @@ class Books:
             sessions={row["transaction"]: row for row in await city.rows(_SESSIONS)},
             events={row["transaction_id"]: Event(row["body"], row["status"]) for row in await city.rows(_EVENTS)},
             accepted_wh=city.accepted_wh(),
+            cuts={row["id"]: row for row in await city.rows(_CUTS)},
+            starts={row["lago_id"]: row for row in await city.rows(_STARTS)},
+            running=len(await city.rows(_RUNNING)),
         )
 
 
@@ -50,7 +71,7 @@ class Auditor:
     """Compares the books with what they were before, and with Lago."""
 
     city: City
-    before: Books = field(default_factory=lambda: Books({}, {}, {}))
+    before: Books = field(default_factory=lambda: Books({}, {}, {}, {}, {}, 0))
     _read_of_lago: int = 0
     _texts: dict[str, tuple[object, ...]] = field(default_factory=dict)
 
@@ -59,6 +80,8 @@ class Auditor:
         books = await Books.read(self.city)
         self._nothing_is_undone(books)
         self._lago_has_what_the_ledger_says(books)
+        self._no_slice_spans_the_start_of_a_subscription(books)
+        assert books.running <= 1, f"{books.running} runs at once"
         for transaction, wh in books.accepted_wh.items():
             assert 0 <= wh <= most_wh[transaction], f"Lago has {wh} Wh of transaction {transaction}"
         for transaction, session in books.sessions.items():
@@ -89,6 +112,17 @@ class Auditor:
         for name, event in books.events.items():
             assert event.status != "quarantined", f"{name} was given up"
             assert event.status != "delivered" or name in self._texts, f"{name} never reached Lago"
+
+    def _no_slice_spans_the_start_of_a_subscription(self, books: Books) -> None:
+        """As far as the mirror knew of it before the slice was cut: what was used before is for the old price."""
+        known = [start for lago_id, start in self.before.starts.items() if books.starts.get(lago_id) == start]
+        customers = {start["subscription"]: start["customer"] for start in books.starts.values()}
+        for cut in (cut for cut_id, cut in books.cuts.items() if cut_id not in self.before.cuts):
+            for start in known:
+                spans = cut["started_at"] < start["at"] < cut["ended_at"]
+                assert not spans or start["customer"] != customers.get(cut["subscription"]), (
+                    f"a slice of {cut['transaction']} spans the start of {start['subscription']}"
+                )
 
     def _every_decision_has_its_reason(self, transaction: int, session: Any) -> None:
         if session["looked_at"]:

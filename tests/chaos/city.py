@@ -1,5 +1,6 @@
 """A city that is emptied between examples: SteVe, Lago, the two workers of the money path, one clock."""
 
+import asyncio
 import json
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
@@ -87,8 +88,8 @@ class Worker:
 class SyncWorker(Worker):
     """What ``python -m sync_worker`` does, job by job."""
 
-    def __init__(self, city: "City") -> None:
-        super().__init__(city.sync_database, city.steve_app)
+    def __init__(self, city: "City", database: MortalDatabase) -> None:
+        super().__init__(database, city.steve_app)
         self.client = SteveClient(
             SteveSettings(
                 STEVE_BASE_URL="http://steve.test/steve", steve_api_username="polaris", steve_api_key="steve-password"
@@ -113,8 +114,8 @@ class SyncWorker(Worker):
 class BillingBridge(Worker):
     """What ``python -m billing_bridge`` does, job by job."""
 
-    def __init__(self, city: "City") -> None:
-        super().__init__(city.bridge_database, city.lago_app)
+    def __init__(self, city: "City", database: MortalDatabase) -> None:
+        super().__init__(database, city.lago_app)
         self.client = LagoClient(
             LagoSettings(lago_api_url="http://lago.test", lago_api_key="lago-key"), transport=self.transport
         )
@@ -157,6 +158,7 @@ class City:
         self.gateway = Database(settings, application_name="chaos-gateway")
         self.sync_database = MortalDatabase(settings, application_name="chaos-sync")
         self.bridge_database = MortalDatabase(settings, application_name="chaos-bridge")
+        self.other_database = MortalDatabase(settings, application_name="chaos-other")
         self._verifier = WebhookVerifier(hmac_secret=HMAC_KEY)
         self._emptied = ""
 
@@ -178,7 +180,7 @@ class City:
     async def close(self) -> None:
         """Close every connection."""
         await self.end()
-        for database in (self.gateway, self.sync_database, self.bridge_database):
+        for database in (self.gateway, self.sync_database, self.bridge_database, self.other_database):
             await database.close()
         await self.connection.close()
 
@@ -209,7 +211,8 @@ class City:
             }
         )
         self.steve_app, self.lago_app = steve_app(self.steve), lago_app(self.lago)
-        self.sync, self.bridge = SyncWorker(self), BillingBridge(self)
+        self.sync = SyncWorker(self, self.sync_database)
+        self.bridge = BillingBridge(self, self.bridge_database)
 
     async def end(self) -> None:
         """Close what an example has opened."""
@@ -223,16 +226,26 @@ class City:
         """Whoever is dead starts again; ``everyone``: whoever is alive too."""
         if everyone or self.sync.lifeline.dead:
             await self.sync.client.close()
-            self.sync = SyncWorker(self)
+            self.sync = SyncWorker(self, self.sync_database)
         if everyone or self.bridge.lifeline.dead:
             await self.bridge.client.close()
-            self.bridge = BillingBridge(self)
+            self.bridge = BillingBridge(self, self.bridge_database)
 
     async def do(self, job: str, *, steps: int | None = None, ending: Ending = Ending.KILLED) -> None:
         """Let the worker whose job it is do it; a dead worker starts again first."""
         await self.restart()
         self.lago.roll_over()
         await self.worker_of(job).do(job, steps=steps, ending=ending)
+        await self.lago.webhooks.settle()
+
+    async def do_twice_at_once(self, job: str, *, steps: int | None, ending: Ending) -> None:
+        """Two workers of a kind do the same job side by side; one of them may not get to its end."""
+        await self.restart()
+        other = (SyncWorker if job in SYNC_JOBS else BillingBridge)(self, self.other_database)
+        try:
+            await asyncio.gather(self.worker_of(job).do(job, steps=steps, ending=ending), other.do(job))
+        finally:
+            await other.client.close()
         await self.lago.webhooks.settle()
 
     def worker_of(self, job: str) -> Worker:
@@ -259,6 +272,7 @@ class City:
         self.steve.faults.replace([])
         self.lago.config.faults.replace([])
         self.lago.config.clock.set(self.clock.now())
+        await self.clock.agree()
         await self.restart(everyone=True)
         await self.execute("UPDATE sync_schedule SET nightly_pass_on = NULL")
 

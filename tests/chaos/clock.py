@@ -34,14 +34,22 @@ class CityClock(SimClock):
     async def begin(self) -> None:
         """It is noon again."""
         self.set(NOON)
-        await self._connection.execute("UPDATE shifted.clock SET shift = $1 - pg_catalog.clock_timestamp()", NOON)
+        await self.agree()
 
     async def pass_minutes(self, minutes: int) -> None:
         """So much time passes, here and in the database."""
         self.advance(minutes * 60)
+        await self.jump(minutes)
+
+    async def jump(self, minutes: int) -> None:
+        """Our servers' clock is corrected, or no longer right; the stations' is not touched."""
         await self._connection.execute(
             "UPDATE shifted.clock SET shift = shift + $1::interval", timedelta(minutes=minutes)
         )
+
+    async def agree(self) -> None:
+        """Everybody's clock is right."""
+        await self._connection.execute("UPDATE shifted.clock SET shift = $1 - pg_catalog.clock_timestamp()", self.now())
 
     def minute(self) -> datetime:
         """The minute that has begun."""

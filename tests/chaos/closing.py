@@ -94,6 +94,30 @@ async def a_card_that_is_on_may_charge(city: City) -> None:
         assert tag is None or tag.max_active_transaction_count != 0, f"{row['id_tag']} is blocked"
 
 
+async def nobody_hears_what_is_not_for_them(city: City) -> None:
+    """Besides operators at most one driver, never of our troubles; everybody only what names nobody."""
+    people = {f"user:{row['id']}" for row in await city.rows("SELECT id FROM users")}
+    query = "SELECT type, audience, payload ?| $1 AS names_somebody FROM domain_events"
+    for row in await city.rows(query, ["sessionId", "transactionId", "idTag", "externalCustomerId"]):
+        type_, others = row["type"], set(row["audience"]) - {"operators"}
+        if others == {"public"}:
+            assert not row["names_somebody"], f"everybody hears of {type_}"
+            continue
+        assert len(others) <= 1, f"{type_} is for {row['audience']}"
+        assert others <= people, f"{type_} is for {row['audience']}"
+        assert not others or not type_.startswith("operator."), f"{type_} is for {row['audience']}"
+
+
+async def who_was_switched_off_is_off(city: City, off: Mapping[str, str]) -> None:
+    """Nothing but a person switches a card on that a person has switched off; ``off``: with their reasons."""
+    rows = await city.rows(
+        "SELECT id_tag, is_active, deactivation_reason FROM tag_mappings WHERE id_tag = ANY($1)", [*off]
+    )
+    for row in rows:
+        assert not row["is_active"], f"{row['id_tag']} was switched on by itself"
+        assert row["deactivation_reason"] == off[row["id_tag"]], f"{row['id_tag']}: {row['deactivation_reason']}"
+
+
 async def conclusions(city: City) -> Mapping[str, object]:
     """What must stay as it is while another system does not answer."""
     queries = {

@@ -1,6 +1,7 @@
 """How many examples, and whether they are the same every time; and the city that they all use.
 
-``make test`` tries the same few in every run; ``make chaos`` looks for new ones (``CHAOS_EXAMPLES``).
+``make test`` tries the same hundred in every run, half of them with each of Lago's stores; ``make chaos`` looks for
+new ones (``CHAOS_EXAMPLES``).
 """
 
 import asyncio
@@ -20,7 +21,7 @@ _EXAMPLES = os.environ.get("CHAOS_EXAMPLES")
 
 settings.register_profile(
     "chaos",
-    max_examples=int(_EXAMPLES or 30),
+    max_examples=int(_EXAMPLES or 100) // len(EventStore),
     derandomize=_EXAMPLES is None,
     stateful_step_count=12,
     deadline=None,

@@ -16,7 +16,7 @@ from tests.chaos.books import Auditor
 from tests.chaos.charges import Charge
 from tests.chaos.city import CUSTOMERS, DEAR, FLAT, STANDARD, SUBSCRIPTIONS, SYNC_JOBS, City
 from tests.chaos.mortal import Ending
-from tests.chaos.work import BEATS, FAULTS, FLOW, Beat, fault_rule
+from tests.chaos.work import AWAY, BEATS, FAULTS, FLOW, Beat, fault_rule
 
 T = TypeVar("T")
 
@@ -27,6 +27,7 @@ PLANS = (STANDARD, DEAR, FLAT)
 OTHER_REGISTERS = (Sample("99", phase="L1"), Sample("7000000", "Energy.Active.Export.Register"))
 LAGO_PATHS = ("/events/batch", "/subscriptions", "/billable_metrics", ".*")
 STEVE_PATHS = ("/transactions", "/ocppTags", ".*")
+SIDE_BY_SIDE = ("live_poll", "run", "tag_sweep", "bill_due", "bill_held", "send_due", "inbox", "refresh")
 NEEDS_LAGO = ("refresh", "sweep", "inbox", "send_due", "reconcile")
 
 some = st.integers(0, 5)
@@ -55,6 +56,8 @@ class MoneyPath(RuleBasedStateMachine):
         super().__init__()
         self.city, self.runner = city, runner
         self.charges: list[Charge] = []
+        self.off: dict[str, str] = {}
+        """Cards that a person has switched off, and why."""
         self.broken = False
         self.run(city.begin())
         self.auditor = Auditor(city)
@@ -213,6 +216,10 @@ class MoneyPath(RuleBasedStateMachine):
     @happens(card=st.sampled_from(CARDS), on=st.booleans(), reason=st.sampled_from(("operator", "reported_lost")))
     def a_card_is_switched(self, card: str, on: bool, reason: str) -> None:
         self.run(self.city.switch(card, on=on, reason=reason))
+        linked = self.run(self.city.rows("SELECT FROM tag_mappings WHERE id_tag = $1", card))
+        self.off.pop(card, None)
+        if linked and not on:
+            self.off[card] = reason
 
     @happens(subscription=st.sampled_from(sum(SUBSCRIPTIONS.values(), ())), plan=st.sampled_from(PLANS))
     def a_customer_subscribes_or_changes_the_plan(self, subscription: str, plan: str) -> None:
@@ -267,13 +274,25 @@ class MoneyPath(RuleBasedStateMachine):
     def the_sender_is_interrupted(self, steps: int, ending: Ending, again: bool, stops: bool) -> None:
         self._interrupt("send_due", steps, ending, again=again, stops=stops)
 
-    @rule(job=st.sampled_from(SYNC_JOBS))
-    def without_steve_nothing_is_concluded(self, job: str) -> None:
-        self._nothing_changes_without(self.city.steve.faults, job)
+    @rule(job=st.sampled_from(SYNC_JOBS), fault=st.sampled_from(AWAY))
+    def without_steve_nothing_is_concluded(self, job: str, fault: Fault) -> None:
+        self._nothing_changes_without(self.city.steve.faults, job, fault)
 
-    @rule(job=st.sampled_from(NEEDS_LAGO))
-    def without_lago_nothing_is_concluded(self, job: str) -> None:
-        self._nothing_changes_without(self.city.lago.config.faults, job)
+    @rule(job=st.sampled_from(NEEDS_LAGO), fault=st.sampled_from(AWAY))
+    def without_lago_nothing_is_concluded(self, job: str, fault: Fault) -> None:
+        self._nothing_changes_without(self.city.lago.config.faults, job, fault)
+
+    @happens(job=st.sampled_from(SIDE_BY_SIDE), steps=st.one_of(st.none(), st.integers(0, 29)))
+    def two_workers_work_at_once(self, job: str, steps: int | None) -> None:
+        self.run(self.city.do_twice_at_once(job, steps=steps, ending=Ending.KILLED))
+
+    @happens(minutes=st.sampled_from((-10, -1, 10)))
+    def our_clock_jumps(self, minutes: int) -> None:
+        self.run(self.city.clock.jump(minutes))
+
+    @invariant()
+    def nobody_is_switched_on_by_itself(self) -> None:
+        self.run(closing.who_was_switched_off_is_off(self.city, self.off))
 
     @invariant()
     def the_books_are_right(self) -> None:
@@ -299,6 +318,7 @@ class MoneyPath(RuleBasedStateMachine):
         self.run(closing.a_card_that_is_off_is_blocked(city))
         self.run(closing.billing_again_makes_no_new_event(city))
 
+        self.off = {}
         for customer in CUSTOMERS:
             city.subscribe(SUBSCRIPTIONS[customer][0], STANDARD)
         self.run(city.do("refresh"))
@@ -310,6 +330,7 @@ class MoneyPath(RuleBasedStateMachine):
         self.run(closing.everything_payable_is_paid(city))
         self.run(closing.a_card_that_is_on_may_charge(city))
         self.run(closing.every_webhook_had_one_effect(city))
+        self.run(closing.nobody_hears_what_is_not_for_them(city))
 
     def _settle(self, *first: str) -> None:
         """All workers do all there is to do, while time enough passes for claims, back-offs and manual stops."""
@@ -348,9 +369,9 @@ class MoneyPath(RuleBasedStateMachine):
         for charge in self.charges:
             charge.show(self.city)
 
-    def _nothing_changes_without(self, faults: FaultPlan, job: str) -> None:
+    def _nothing_changes_without(self, faults: FaultPlan, job: str, fault: Fault) -> None:
         before = self.run(closing.conclusions(self.city))
-        rules, faults.rules = faults.rules, [FaultRule(Fault.HTML_502)]
+        rules, faults.rules = faults.rules, [FaultRule(fault, seconds=0)]
         self.run(self.city.do(job))
         faults.rules = rules
         assert self.run(closing.conclusions(self.city)) == before

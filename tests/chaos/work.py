@@ -22,6 +22,9 @@ FAULTS = (
     Fault.TRUNCATED,
 )
 
+AWAY = (Fault.HTML_502, Fault.ERROR_BEFORE, Fault.TIMEOUT_BEFORE, Fault.RESET)
+"""Nothing gets through."""
+
 _WORK = (
     (),
     *(FLOW[:1], FLOW[:2], FLOW[:2], FLOW, FLOW, FLOW),
