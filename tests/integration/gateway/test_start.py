@@ -27,7 +27,7 @@ async def _gateway(environment: dict[str, str]) -> AsyncIterator[Process]:
 
 
 async def _refusal(environment: dict[str, str]) -> tuple[int, str]:
-    async with _gateway(environment) as process, asyncio.timeout(20):
+    async with _gateway(environment) as process, asyncio.timeout(60):
         _, said = await process.communicate()
         return process.returncode or 0, said.decode()
 
@@ -95,7 +95,7 @@ async def test_an_unreachable_database_is_one_sentence_without_its_password(envi
 
 
 async def test_a_gateway_serves_and_stops_when_told_to(environment: dict[str, str]) -> None:
-    async with _gateway(environment) as process, httpx.AsyncClient() as client, asyncio.timeout(20):
+    async with _gateway(environment) as process, httpx.AsyncClient() as client, asyncio.timeout(60):
         while True:
             try:
                 ready = await client.get(f"http://127.0.0.1:{environment['GATEWAY_PORT']}/readyz")
@@ -110,7 +110,7 @@ async def test_a_gateway_serves_and_stops_when_told_to(environment: dict[str, st
 
 async def test_a_gateway_without_redis_starts_all_the_same(environment: dict[str, str]) -> None:
     environment["REDIS_URL"] = "redis://127.0.0.1:9/0"
-    async with _gateway(environment) as process, httpx.AsyncClient() as client, asyncio.timeout(20):
+    async with _gateway(environment) as process, httpx.AsyncClient() as client, asyncio.timeout(60):
         while True:
             try:
                 ready = await client.get(f"http://127.0.0.1:{environment['GATEWAY_PORT']}/readyz")
