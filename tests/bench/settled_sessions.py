@@ -1,9 +1,11 @@
-"""10,000 settled sessions of 1,000 customers: through sync, ledger and Lago until every domain event has its number."""
+"""10,000 settled sessions of 1,000 customers: sync, ledger, Lago, and until all are told, in the app and by mail."""
 
 import asyncio
 import time
 from collections.abc import Awaitable, Sequence
 
+from notifier.notifications.mails import MailDesk
+from notifier.notifications.service import Projector
 from polaris_common.events.relay import EventRelay
 from tests.bench.floor import copy_tables, get_all, post_batches, read_tables
 from tests.bench.installation import Bench, Installation, installation
@@ -14,7 +16,10 @@ SESSIONS = 10_000
 DRIVERS = 1_000
 SECONDS = Target(at_most=10)
 _UNNUMBERED = "SELECT count(*) FROM domain_events WHERE seq IS NULL"
-_WRITTEN = ("charging_sessions", "energy_slices", "lago_events", "session_billing", "domain_events")
+_WRITTEN = (
+    *("charging_sessions", "energy_slices", "lago_events", "session_billing", "domain_events"),
+    *("notifications", "outgoing_mails"),
+)
 
 
 async def measure(bench: Bench) -> Sequence[Figure]:
@@ -32,14 +37,18 @@ async def measure(bench: Bench) -> Sequence[Figure]:
                 "ledger": await _seconds(workers.ledger.bill_due()),
                 "sender": await _seconds(workers.sender.send_due()),
                 "relay": await _seconds(_numbered(site)),
+                "notifications": await _seconds(Projector(site.database, MailDesk()).run()),
+                "relay_again": await _seconds(_numbered(site)),
             }
         finally:
             relay.cancel()
             await asyncio.gather(relay, return_exceptions=True)
         await site.expect("SELECT count(*) FROM lago_events WHERE status = 'delivered'", sessions)
         await site.expect("SELECT count(*) FROM domain_events WHERE type = 'session.stopped'", sessions)
+        await site.expect("SELECT count(*) FROM notifications WHERE kind = 'session.complete'", sessions)
+        await site.expect("SELECT count(*) FROM outgoing_mails WHERE template = 'session_summary'", sessions)
         floor = await _floor(bench, site)
-    what = "GET the table, COPY the rows of all five tables, POST the batches"
+    what = "GET the table, COPY the rows of all seven tables, POST the batches"
     return [Figure("seconds", "s", sum(steps.values()), SECONDS, floor, what, steps)]
 
 

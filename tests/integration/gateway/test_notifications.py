@@ -31,7 +31,7 @@ async def _told(world: GatewayWorld, user_id: UUID | None = None, **changes: Any
     } | changes
     async with world.database.unit_of_work() as uow:
         count = await uow.session.scalar(text("SELECT count(*) FROM notifications"))
-        row = await NotificationRepository(uow).add(NewNotification(dedupe_key=f"key-{count}", **values))
+        (row,) = await NotificationRepository(uow).add([NewNotification(dedupe_key=f"key-{count}", **values)])
         assert row is not None
         return row.id
 

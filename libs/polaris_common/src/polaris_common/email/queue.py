@@ -5,7 +5,8 @@ token that works. Whether the recipient may have such a link is decided then too
 about who has an account: it is the same single INSERT for every address.
 """
 
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -21,6 +22,21 @@ NOWHERE = Origin()
 _STORED: dict[str, TypeAdapter[Any]] = {name: TypeAdapter(mail) for name, mail in MAILS.items()}
 
 
+@dataclass(frozen=True)
+class MailTo:
+    """What one recipient is to be sent.
+
+    ``locale`` (``de``, ``en-GB``) and ``time_zone`` (``Europe/Berlin``): the recipient's; without them the
+    installation's. ``origin``: who caused it, for the audit.
+    """
+
+    to: str
+    content: MailContent
+    locale: str | None = None
+    time_zone: str | None = None
+    origin: Origin = NOWHERE
+
+
 async def queue_mail(
     uow: UnitOfWork,
     content: MailContent,
@@ -32,20 +48,27 @@ async def queue_mail(
 ) -> None:
     """Send a mail to ``to`` once the caller's transaction has committed, and again until it is taken.
 
-    ``locale`` (``de``, ``en-GB``) and ``time_zone`` (``Europe/Berlin``): the recipient's; without them the
-    installation's. ``origin``: who caused it, for the audit. What the mail says is erased from the queue when it has
-    been sent.
+    What the mail says is erased from the queue when it has been sent.
     """
-    context = {"values": _STORED[content.name].dump_python(content, mode="json"), "origin": asdict(origin)}
-    row = insert(OutgoingMail).values(
-        recipient=to,
-        category=content.category,
-        template=content.name,
-        context=context,
-        locale=locale,
-        time_zone=time_zone,
-    )
-    await uow.execute(row)
+    await queue_mails(uow, [MailTo(to, content, locale, time_zone, origin)])
+
+
+async def queue_mails(uow: UnitOfWork, mails: Sequence[MailTo]) -> None:
+    """As ``queue_mail``, for many."""
+    if mails:
+        await uow.execute(insert(OutgoingMail), [_row(each) for each in mails])
+
+
+def _row(mail: MailTo) -> dict[str, object]:
+    values = _STORED[mail.content.name].dump_python(mail.content, mode="json")
+    return {
+        "recipient": mail.to,
+        "category": mail.content.category,
+        "template": mail.content.name,
+        "context": {"values": values, "origin": vars(mail.origin)},
+        "locale": mail.locale,
+        "time_zone": mail.time_zone,
+    }
 
 
 def queued_content(row: OutgoingMail) -> MailContent:

@@ -1,5 +1,7 @@
 """Notifications and what their readers made of them. Every read starts from who is reading."""
 
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -16,6 +18,18 @@ from polaris_common.notifications.preferences import PreferenceRepository
 from polaris_common.notifications.topics import Severity, SourceType, Topic
 
 RETENTION_DAYS = 90
+
+_ADD = text("""
+INSERT INTO notifications
+    (dedupe_key, kind, topic, severity, title, body, user_id, source_type, source_id, source_url, context, created_at)
+SELECT dedupe_key, kind, topic, severity, title, body, user_id, source_type, source_id, source_url, context, created_at
+FROM ROWS FROM (jsonb_to_recordset(CAST(:rows AS jsonb)) AS (
+    dedupe_key text, kind text, topic text, severity text, title text, body text, user_id uuid, source_type text,
+    source_id text, source_url text, context jsonb, created_at timestamptz)) WITH ORDINALITY
+ORDER BY ordinality
+ON CONFLICT (dedupe_key) DO NOTHING
+RETURNING *
+""")
 
 _DELETE_OLD = text("DELETE FROM notifications WHERE created_at < now() - make_interval(days => :days)")
 
@@ -101,16 +115,12 @@ class NotificationRepository(Repository[Notification]):
         query = _matching(self._with_receipts(principal), Wanted(unread=True))
         return await self._note(principal, _ids(query), "read_at")
 
-    async def add(self, new: NewNotification) -> Notification | None:
-        """Tell it; None if it has been told."""
-        values = {name: getattr(new, name) for name in new.__dataclass_fields__}
-        statement = (
-            insert(Notification)
-            .values(**values)
-            .on_conflict_do_nothing(index_elements=["dedupe_key"])
-            .returning(Notification)
-        )
-        return (await self.uow.execute(statement)).scalar_one_or_none()
+    async def add(self, new: Sequence[NewNotification]) -> Sequence[Notification]:
+        """Tell them, in order; what comes back is what had not been told before. One round trip however many."""
+        if not new:
+            return ()
+        rows = json.dumps([vars(each) for each in new], default=str)
+        return (await self.uow.session.scalars(select(Notification).from_statement(_ADD), {"rows": rows})).all()
 
     async def told_shortly_before(self, told: Notification, *, within: timedelta) -> bool:
         """Whether another one of the same kind happened shortly before."""

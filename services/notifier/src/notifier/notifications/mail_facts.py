@@ -1,12 +1,13 @@
-"""What mails say beyond the event: read when the mail is queued."""
+"""What mails say beyond the event: read when the mail is queued, and what many of a batch need at once."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
 from uuid import UUID
 from zoneinfo import available_timezones
 
-from sqlalchemy import func, select
+from sqlalchemy import ARRAY, BigInteger, Text, any_, func, literal, select
 
 from polaris_common.db import UnitOfWork
 from polaris_common.lago import wire
@@ -23,15 +24,50 @@ class Reading:
     time_zone: str | None = None
 
 
+@dataclass(frozen=True)
+class SessionFacts:
+    """A charging session with what people call its charger and its card."""
+
+    session: ChargingSession
+    charger: str | None
+    card: str | None
+
+
 class MailFacts:
-    """Reads for mails."""
+    """Reads for the mails of one unit of work."""
 
     def __init__(self, uow: UnitOfWork) -> None:
         self._uow = uow
+        self._sessions: dict[int, SessionFacts] = {}
+        self._readings: dict[str, Reading] = {}
 
-    async def session(self, session_id: int) -> ChargingSession | None:
-        """One charging session."""
-        return await self._uow.session.get(ChargingSession, session_id, populate_existing=True)
+    async def look_up(self, *, sessions: Iterable[int], readers: Iterable[User]) -> None:
+        """Read what the mails about these sessions, to these people, will ask for."""
+        if wanted := sorted(set(sessions)):
+            query = (
+                select(ChargingSession, Charger.friendly_name, TagMapping.display_name)
+                .outerjoin(Charger, func.lower(Charger.charge_box_id) == func.lower(ChargingSession.charge_box_id))
+                .outerjoin(TagMapping, TagMapping.id == ChargingSession.tag_mapping_id)
+                .where(ChargingSession.id == any_(literal(wanted, ARRAY(BigInteger))))
+            )
+            for row in await self._uow.execute(query):
+                session = row.ChargingSession
+                self._sessions[session.id] = SessionFacts(session, row.friendly_name, row.display_name)
+        if customers := sorted({each.lago_customer_external_id for each in readers if each.lago_customer_external_id}):
+            newest_last = (
+                select(LagoCustomer.external_id, LagoCustomer.payload)
+                .where(
+                    LagoCustomer.external_id == any_(literal(customers, ARRAY(Text))),
+                    LagoCustomer.deleted_at.is_(None),
+                )
+                .order_by(LagoCustomer.mirrored_at)
+            )
+            self._readings |= dict.fromkeys(customers, Reading())
+            self._readings |= {row.external_id: _reading(row.payload) for row in await self._uow.execute(newest_last)}
+
+    def session(self, session_id: int) -> SessionFacts | None:
+        """One of the charging sessions that were looked up."""
+        return self._sessions.get(session_id)
 
     async def reservation(self, reservation_id: int) -> Reservation | None:
         """One reservation."""
@@ -67,18 +103,14 @@ class MailFacts:
         query = select(func.count()).select_from(TagMapping).where(TagMapping.user_id == user_id, TagMapping.is_active)
         return await self._uow.session.scalar(query) or 0
 
-    async def reading_of(self, user: User) -> Reading:
-        """The language and the zone that Lago has for its customer."""
-        if user.lago_customer_external_id is None:
-            return Reading()
-        query = (
-            select(LagoCustomer.payload)
-            .where(LagoCustomer.external_id == user.lago_customer_external_id, LagoCustomer.deleted_at.is_(None))
-            .order_by(LagoCustomer.mirrored_at.desc())
-        )
-        payload: dict[str, Any] = await self._uow.session.scalar(query.limit(1)) or {}
-        zone = wire.text(payload, "timezone")
-        return Reading(
-            locale=wire.text(wire.nested(payload, "billing_configuration"), "document_locale"),
-            time_zone=zone if zone in _ZONES else None,
-        )
+    def reading_of(self, user: User) -> Reading:
+        """The language and the zone that Lago has for the customer of one of the people who were looked up."""
+        return self._readings.get(user.lago_customer_external_id or "", Reading())
+
+
+def _reading(payload: dict[str, Any]) -> Reading:
+    zone = wire.text(payload, "timezone")
+    return Reading(
+        locale=wire.text(wire.nested(payload, "billing_configuration"), "document_locale"),
+        time_zone=zone if zone in _ZONES else None,
+    )

@@ -9,10 +9,11 @@ from datetime import timedelta
 from typing import Any
 
 from notifier.notifications.mail_facts import MailFacts
-from notifier.notifications.repository import operators, people
-from notifier.notifications.rule import MailKind, Rule
+from notifier.notifications.readers import Readers
+from notifier.notifications.rule import MailKind
+from notifier.notifications.telling import Told
 from polaris_common.db import UnitOfWork
-from polaris_common.email.queue import queue_mail
+from polaris_common.email.queue import MailTo, queue_mails
 from polaris_common.email.templates import (
     AccountInactive,
     AccountReactivated,
@@ -26,11 +27,11 @@ from polaris_common.email.templates import (
     SessionSummary,
 )
 from polaris_common.models import Notification, User
-from polaris_common.notifications.preferences import PreferenceRepository, is_on
 from polaris_common.notifications.repository import NotificationRepository
-from polaris_common.notifications.topics import TOPICS, Channel
+from polaris_common.notifications.topics import Channel
 
 QUIET = timedelta(hours=1)
+_SUMMARY = MailKind.SESSION_SUMMARY
 FEED = "/notifications"
 """Where operators read what has no page of its own."""
 
@@ -38,36 +39,39 @@ FEED = "/notifications"
 class MailDesk:
     """Queues mails."""
 
-    async def queue(self, uow: UnitOfWork, rule: Rule, event: Any, notification: Notification) -> None:
-        """Queue the notification's mail for whoever wants it; most have none."""
-        if rule.mail is None or not (readers := await _readers(uow, rule, notification)):
-            return
-        if rule.mail is MailKind.OPERATOR_ALERT and await NotificationRepository(uow).told_shortly_before(
-            notification, within=QUIET
-        ):
-            return
-        content = await _content(MailFacts(uow), rule.mail, event, notification)
-        if content is None:
-            return
-        for reader in readers:
-            reading = await MailFacts(uow).reading_of(reader)
-            await queue_mail(uow, content, reader.email or "", locale=reading.locale, time_zone=reading.time_zone)
+    async def queue(self, uow: UnitOfWork, readers: Readers, told: Sequence[Told]) -> None:
+        """Queue the notifications' mails for whoever wants them; ``told`` are those whose rule names a mail."""
+        facts = MailFacts(uow)
+        wanted = [(each, people) for each in told if (people := await _readers(readers, each))]
+        await facts.look_up(
+            sessions=[each.event.payload["sessionId"] for each, _ in wanted if each.rule.mail is _SUMMARY],
+            readers=[reader for _, people in wanted for reader in people],
+        )
+        mails = []
+        for each, people in wanted:
+            content = await _content(uow, facts, each)
+            if content is not None:
+                mails += [_addressed(facts, content, reader) for reader in people]
+        await queue_mails(uow, mails)
 
 
-async def _readers(uow: UnitOfWork, rule: Rule, notification: Notification) -> list[User]:
-    addressed = [] if notification.user_id is None else [notification.user_id]
-    candidates: Sequence[User] = await people(uow, addressed) if addressed else await operators(uow)
-    switch = TOPICS[rule.topic].channels.get(Channel.EMAIL)
-    chosen = await PreferenceRepository(uow).differing(rule.topic, Channel.EMAIL)
-    return [each for each in candidates if each.email and is_on(switch, chosen.get(each.id))]
+async def _readers(readers: Readers, told: Told) -> list[User]:
+    user_id = told.notification.user_id
+    candidates = await readers.operators() if user_id is None else await readers.people([user_id])
+    return [each for each in await readers.wanting(told.rule.topic, Channel.EMAIL, candidates) if each.email]
 
 
-async def _content(facts: MailFacts, kind: MailKind, event: Any, notification: Notification) -> MailContent | None:
+def _addressed(facts: MailFacts, content: MailContent, reader: User) -> MailTo:
+    reading = facts.reading_of(reader)
+    return MailTo(reader.email or "", content, locale=reading.locale, time_zone=reading.time_zone)
+
+
+async def _content(uow: UnitOfWork, facts: MailFacts, told: Told) -> MailContent | None:
     """What the mail says; None when what it is about is gone, or no mail is due after all."""
-    payload = event.payload
-    match kind:
+    event, notification, payload = told.event, told.notification, told.event.payload
+    match told.rule.mail:
         case MailKind.SESSION_SUMMARY:
-            return await _session_summary(facts, payload["sessionId"])
+            return _session_summary(facts, payload["sessionId"])
         case MailKind.RESERVATION_CANCELLED:
             return await _reservation_cancelled(facts, payload["reservationId"])
         case MailKind.INVOICE_AVAILABLE:
@@ -80,22 +84,28 @@ async def _content(facts: MailFacts, kind: MailKind, event: Any, notification: N
         case MailKind.CARD_LOST:
             return await _card_lost(facts, event, notification)
         case MailKind.OPERATOR_ALERT:
-            return _alert(notification)
+            repeated = await NotificationRepository(uow).told_shortly_before(notification, within=QUIET)
+            return None if repeated else _alert(notification)
+        case None:
+            return None
 
 
-async def _session_summary(facts: MailFacts, session_id: int) -> MailContent | None:
+def _session_summary(facts: MailFacts, session_id: int) -> MailContent | None:
     """The cost is not known before the invoice."""
-    session = await facts.session(session_id)
-    if session is None or session.stopped_at is None or session.stop_wh is None or session.start_wh is None:
+    known = facts.session(session_id)
+    if known is None:
+        return None
+    session = known.session
+    if session.stopped_at is None or session.stop_wh is None or session.start_wh is None:
         return None
     return SessionSummary(
         session_id=session.id,
-        charger=await facts.charger(session.charge_box_id),
+        charger=known.charger or session.charge_box_id,
         started_at=session.started_at,
         ended_at=session.stopped_at,
         energy=Energy(session.stop_wh - session.start_wh),
         cost=None,
-        card=await facts.card_name(session.tag_mapping_id),
+        card=known.card,
     )
 
 

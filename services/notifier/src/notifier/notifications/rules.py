@@ -280,6 +280,9 @@ _BY_EVENT: dict[str, list[Rule]] = {}
 for _rule in RULES:
     _BY_EVENT.setdefault(_rule.event.type, []).append(_rule)
 
+HEARD = tuple(_BY_EVENT)
+"""The types of events that any rule speaks about."""
+
 
 def rules_for(event_type: str, payload: Mapping[str, Any]) -> Iterator[Rule]:
     """The rules that speak about an event."""
@@ -287,8 +290,3 @@ def rules_for(event_type: str, payload: Mapping[str, Any]) -> Iterator[Rule]:
     yield from found
     if not found and event_type == OperatorNotice.type:
         yield _OTHER_NOTICE
-
-
-def heard(event_type: str) -> bool:
-    """Whether any rule speaks about events of this type."""
-    return event_type in _BY_EVENT

@@ -8,36 +8,31 @@ never delays what it is about, which was committed long before.
 
 from collections.abc import Sequence
 from typing import Any, Protocol
-from uuid import UUID
 
 import structlog
 
 from notifier.metrics import EVENTS_UNTOLD, NOTIFICATION_FAILURES
-from notifier.notifications.links import link
-from notifier.notifications.repository import count_untold, move_cursor, operators, people, take_cursor
+from notifier.notifications.readers import Readers
+from notifier.notifications.repository import count_untold, move_cursor, take_cursor
 from notifier.notifications.rule import Rule
-from notifier.notifications.rules import heard, rules_for
-from polaris_common.clock import to_wire
+from notifier.notifications.rules import HEARD, rules_for
+from notifier.notifications.telling import Told, addressees, announce, failure, notification_of
 from polaris_common.db import Database, UnitOfWork
 from polaris_common.db.outages import is_outage
-from polaris_common.events.catalogue import OPERATORS, Audience, NotificationCreated, user_audience
-from polaris_common.events.log import read_after
-from polaris_common.models import Notification, Role, User
-from polaris_common.notifications.preferences import PreferenceRepository, is_on
-from polaris_common.notifications.repository import NewNotification, NotificationRepository
-from polaris_common.notifications.topics import TOPICS, Channel, Severity, SourceType, Topic
+from polaris_common.events.log import last_seq, read_after
+from polaris_common.models import Role, User
+from polaris_common.notifications.repository import NotificationRepository
 
 BATCH = 200
-FAILED = "notification.failed"
 
 log = structlog.get_logger(__name__)
 
 
 class Mails(Protocol):
-    """What puts the mail that goes with a notification on its way."""
+    """What puts the mails that go with notifications on their way."""
 
-    async def queue(self, uow: UnitOfWork, rule: Rule, event: Any, notification: Notification) -> None:
-        """Queue it in the notification's own transaction, for whoever wants it."""
+    async def queue(self, uow: UnitOfWork, readers: Readers, told: Sequence[Told]) -> None:
+        """Queue them in the notifications' own transaction, for whoever wants them."""
         ...
 
 
@@ -67,127 +62,80 @@ class Projector:
             seq = await take_cursor(uow)
             if seq is None:
                 return False
-            events = await read_after(uow, seq, limit=batch)
-            for event in events:
-                if heard(event.type):
-                    await self._tell(uow, event)
+            newest = await last_seq(uow)
+            events = await read_after(uow, seq, types=HEARD, limit=batch)
+            is_full = len(events) == batch
             if events:
-                await move_cursor(uow, events[-1].seq)
-        return len(events) == batch
+                await self._tell(uow, events)
+                seq = events[-1].seq
+            # Read after ``newest``: whatever is up to it and is not among the events is nothing to tell.
+            await move_cursor(uow, seq if is_full else max(seq, newest))
+        return is_full
 
-    async def _tell(self, uow: UnitOfWork, event: Any) -> None:
-        """Tell one event; one that cannot be told is itself told, and stops nobody."""
-        made: list[Notification] = []
+    async def _tell(self, uow: UnitOfWork, events: Sequence[Any]) -> None:
+        """Tell events together; where that fails each alone, so that one that cannot be told stops nobody."""
+        readers = Readers(uow)
         try:
             async with uow.session.begin_nested():
-                for rule in rules_for(event.type, event.payload):
-                    made += await self._follow(uow, rule, event)
+                told = await self._notify(uow, readers, events)
+                await self._mail(uow, readers, told)
         except Exception as error:
             if is_outage(error):
                 raise
-            NOTIFICATION_FAILURES.labels("notification").inc()
-            log.exception("notification_not_made", type=event.type, seq=event.seq)
-            made = await _failed(uow, event)
-        for notification in made:
-            await _announce(uow, notification)
+            for event in events:
+                await self._tell_alone(uow, event)
+        else:
+            await announce(uow, readers, [each.notification for each in told])
 
-    async def _follow(self, uow: UnitOfWork, rule: Rule, event: Any) -> list[Notification]:
-        """What a rule makes of an event, mails included; nothing if it was made before."""
-        readers: Sequence[User | None] = [None]
-        if rule.reader is Role.CUSTOMER:
-            readers = await people(uow, _addressees(event.audience))
-        made = []
-        for reader in readers:
-            notification = await NotificationRepository(uow).add(self._notification(rule, event, reader))
-            if notification is not None:
-                made.append(notification)
-                await self._mail(uow, rule, event, notification)
-        return made
-
-    async def _mail(self, uow: UnitOfWork, rule: Rule, event: Any, notification: Notification) -> None:
-        """A mail that cannot be made costs nobody the notification."""
-        if self._mails is None:
-            return
+    async def _tell_alone(self, uow: UnitOfWork, event: Any) -> None:
+        """Tell one event. One that cannot be told is itself told; a mail that cannot be made costs no notification."""
+        readers = Readers(uow)
+        told: Sequence[Told] = ()
         try:
             async with uow.session.begin_nested():
-                await self._mails.queue(uow, rule, event, notification)
+                told = await self._notify(uow, readers, [event])
         except Exception as error:
-            if is_outage(error):
-                raise
-            NOTIFICATION_FAILURES.labels("mail").inc()
-            log.exception("notification_mail_not_made", type=event.type, seq=event.seq)
+            _count("notification", event, error)
+            made = await NotificationRepository(uow).add([failure(event)])
+        else:
+            made = [each.notification for each in told]
+        try:
+            async with uow.session.begin_nested():
+                await self._mail(uow, readers, told)
+        except Exception as error:
+            _count("mail", event, error)
+        await announce(uow, readers, made)
 
-    def _notification(self, rule: Rule, event: Any, reader: User | None) -> NewNotification:
-        payload = event.payload
-        source, source_id = rule.source_of(payload)
-        opens = str(payload[rule.link_id]) if rule.link_id else source_id
-        name = "operators" if reader is None else str(reader.id)
-        return NewNotification(
-            dedupe_key=rule.dedupe_key(payload, event_id=str(event.id), at=event.created_at, reader=name),
-            kind=rule.kind if rule.kind != "operator.notice" else payload["kind"],
-            topic=rule.topic,
-            severity=rule.severity_of(payload),
-            title=rule.write(rule.title, payload),
-            body=rule.write(rule.body, payload),
-            user_id=None if reader is None else reader.id,
-            source_type=source,
-            source_id=source_id,
-            source_url=link(rule.reader, rule.link_source or source, opens, dashboard=self._dashboard),
-            context=payload,
-            created_at=event.created_at,
-        )
+    async def _notify(self, uow: UnitOfWork, readers: Readers, events: Sequence[Any]) -> list[Told]:
+        """What the rules make of events, without what was told before."""
+        wanted = [(event, rule) for event in events for rule in rules_for(event.type, event.payload)]
+        addressed = [addressees(event.audience) for event, rule in wanted if rule.reader is Role.CUSTOMER]
+        await readers.people(each for ids in addressed for each in ids)
+        sources: dict[str, tuple[Rule, Any]] = {}
+        new = []
+        for event, rule in wanted:
+            told_to: Sequence[User | None] = [None]
+            if rule.reader is Role.CUSTOMER:
+                told_to = await readers.people(addressees(event.audience))
+            for reader in told_to:
+                each = notification_of(rule, event, reader, dashboard=self._dashboard)
+                sources.setdefault(each.dedupe_key, (rule, event))
+                new.append(each)
+        made = await NotificationRepository(uow).add(new)
+        return [Told(*sources[each.dedupe_key], each) for each in made]
 
-
-def _addressees(audience: Sequence[str]) -> list[UUID]:
-    """The people whom an event is for, besides operators as such."""
-    prefix = user_audience(UUID(int=0)).partition(":")[0] + ":"
-    return [UUID(name.removeprefix(prefix)) for name in audience if name.startswith(prefix)]
-
-
-async def _announce(uow: UnitOfWork, row: Notification) -> None:
-    """Say so to whoever has not switched the topic off in the app."""
-    if (audience := await _listeners(uow, Topic(row.topic), row.user_id)) is None:
-        return
-    uow.emit(
-        NotificationCreated(
-            audience=audience,
-            id=row.id,
-            kind=row.kind,
-            severity=row.severity,
-            title=row.title,
-            body=row.body,
-            source_type=row.source_type,
-            source_id=row.source_id,
-            source_url=row.source_url,
-            admin_user_id=row.user_id,
-            created_at=to_wire(row.created_at),
-        )
-    )
+    async def _mail(self, uow: UnitOfWork, readers: Readers, told: Sequence[Told]) -> None:
+        if self._mails is not None and (with_mail := [each for each in told if each.rule.mail is not None]):
+            await self._mails.queue(uow, readers, with_mail)
 
 
-async def _listeners(uow: UnitOfWork, topic: Topic, user_id: UUID | None) -> Audience | None:
-    rule = TOPICS[topic].channels[Channel.IN_APP]
-    chosen = await PreferenceRepository(uow).differing(topic, Channel.IN_APP)
-    if user_id is not None:
-        return Audience((user_audience(user_id),)) if is_on(rule, chosen.get(user_id)) else None
-    if all(is_on(rule, enabled) for enabled in chosen.values()):
-        return Audience((OPERATORS,))
-    wanting = [each.id for each in await operators(uow) if is_on(rule, chosen.get(each.id))]
-    return Audience(tuple(user_audience(each) for each in wanting)) if wanting else None
+def _count(part: str, event: Any, error: Exception) -> None:
+    """Note what could not be made.
 
-
-async def _failed(uow: UnitOfWork, event: Any) -> list[Notification]:
-    """For operators: an event could not be told. Its payload stays in the log."""
-    made = await NotificationRepository(uow).add(
-        NewNotification(
-            dedupe_key=f"{FAILED}:{event.id}",
-            kind=FAILED,
-            topic=Topic.SYSTEM,
-            severity=Severity.ERROR,
-            title="A notification could not be made",
-            body=f"Event {event.seq} ({event.type}) is not told; the notifier's log says why.",
-            source_type=SourceType.SYSTEM,
-            created_at=event.created_at,
-        )
-    )
-    return [] if made is None else [made]
+    Raises:
+        Exception: ``error``, when it is the database that is away.
+    """
+    if is_outage(error):
+        raise error
+    NOTIFICATION_FAILURES.labels(part).inc()
+    log.error(f"{part}_not_made", type=event.type, seq=event.seq, exc_info=error)
