@@ -31,17 +31,20 @@ class StallingLago:
     """A Lago that takes the first batch of events and does not answer until it is told to."""
 
     app: ASGIApp
+    stalls: bool = True
     taken: asyncio.Event = field(default_factory=asyncio.Event)
+    """It has them, and would answer."""
     go_on: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a request."""
-        if scope["path"] != "/api/v1/events/batch" or self.taken.is_set():
+        if scope["path"] != "/api/v1/events/batch" or not self.stalls:
             await self.app(scope, receive, send)
             return
-        self.taken.set()
+        self.stalls = False
 
         async def answer_later(message: Message) -> None:
+            self.taken.set()
             await self.go_on.wait()
             await send(message)
 
