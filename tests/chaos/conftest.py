@@ -46,7 +46,7 @@ def city(
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[City]:
     """A city with a Lago of the wanted store, where nobody waits before trying again."""
-    monkeypatch.setattr(transport, "backoff_seconds", lambda attempt: 0.0)
+    monkeypatch.setattr(transport, "backoff_seconds", lambda attempt, **_: 0.0)
     store: EventStore = request.param
     name = f"chaos_{store.value}"
     built = runner.run(City.build(postgres.create_database(name), store))

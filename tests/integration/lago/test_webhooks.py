@@ -120,7 +120,7 @@ async def test_while_lago_is_away_webhooks_wait_and_none_dies_of_it(
     monkeypatch.setattr("polaris_common.http.transport.BASE_DELAY_SECONDS", 0)
     town.customer(name="Ada")
     await post.arrive()
-    for problem in (FaultRule(Fault.HTML_502), FaultRule(Fault.RESET), FaultRule(Fault.RATE_LIMITED)):
+    for problem in (FaultRule(Fault.HTML_502), FaultRule(Fault.RESET), FaultRule(Fault.RATE_LIMITED, seconds=0)):
         town.lago.config.faults.replace([problem])
         for _ in range(service.MAX_ATTEMPTS):
             await post.work()

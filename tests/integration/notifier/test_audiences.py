@@ -102,7 +102,8 @@ def event_types() -> dict[str, type[DomainEvent]]:
     """Every domain event there is."""
     for module in pkgutil.iter_modules(events.__path__):
         importlib.import_module(f"{events.__name__}.{module.name}")
-    return {kind.type: kind for kind in _descendants(DomainEvent) if "type" in vars(kind)}
+    ours = (kind for kind in _descendants(DomainEvent) if kind.__module__.startswith(f"{events.__name__}."))
+    return {kind.type: kind for kind in ours if "type" in vars(kind)}
 
 
 def _descendants(kind: type[DomainEvent]) -> Iterator[type[DomainEvent]]:

@@ -54,7 +54,7 @@ async def get_with_retries(
         else:
             if response.status_code not in RETRYABLE_STATUS:
                 return response
-        await asyncio.sleep(backoff_seconds(attempt))
+        await asyncio.sleep(backoff_seconds(attempt, base=BASE_DELAY_SECONDS))
     return await call()
 
 
