@@ -374,4 +374,6 @@ class MoneyPath(RuleBasedStateMachine):
         rules, faults.rules = faults.rules, [FaultRule(fault, seconds=0)]
         self.run(self.city.do(job))
         faults.rules = rules
-        assert self.run(closing.conclusions(self.city)) == before
+        after = self.run(closing.conclusions(self.city))
+        changed = {name: (was, after[name]) for name, was in before.items() if after[name] != was}
+        assert not changed, f"{job} concluded from {fault}: {changed}"
