@@ -48,7 +48,7 @@ function live(path, events, opened) {
   return source;
 }
 
-// The page's start: prefilled sign-in, sign-out, and `follow` for whoever is signed in with `role`.
+// The page's start: prefilled sign-in, sign-out, and `follow` for whoever is signed in, if with `role` where one is named.
 async function signedIn(role, follow) {
   let source = null;
   function show(user) {
@@ -70,7 +70,7 @@ async function signedIn(role, follow) {
   const demo = await call("/demo.json").catch(() => ({}));
   for (const name of ["email", "password"]) $("sign-in").elements[name].value = demo[name] || "";
   const known = await call("/api/auth/get-session").catch(() => null);
-  show(known && known.user && known.user.role === role ? known.user : null);
+  show(known && known.user && (!role || known.user.role === role) ? known.user : null);
   return demo;
 }
 
