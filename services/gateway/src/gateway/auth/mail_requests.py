@@ -4,6 +4,7 @@ The answer and the work are the same for every address; who it belongs to is loo
 """
 
 import re
+from abc import ABC, abstractmethod
 from typing import Annotated
 
 from fastapi import Request, Response
@@ -36,7 +37,7 @@ class InvalidEmail(ApiError):
     status, code, message = 400, "invalid_email", "This is not an e-mail address."
 
 
-class MailRequestRoute(ExactRoute):
+class MailRequestRoute(ExactRoute, ABC):
     """Refuses bodies as the contract says; that mail cannot be sent is said first of all."""
 
     refusals = {"email": EmailRequired}  # noqa: RUF012 - never changed
@@ -52,9 +53,9 @@ class MailRequestRoute(ExactRoute):
 
         return guarded
 
+    @abstractmethod
     def require_mail(self, settings: GatewaySettings) -> None:
         """Pass where this kind of mail is sent; raises an ``ApiError`` elsewhere."""
-        raise NotImplementedError
 
 
 class MailRequest(Wire):

@@ -108,15 +108,16 @@ class Projector:
 
     async def _notify(self, uow: UnitOfWork, readers: Readers, events: Sequence[Any]) -> list[Told]:
         """What the rules make of events, without what was told before."""
-        wanted = [(event, rule) for event in events for rule in rules_for(event.type, event.payload)]
-        addressed = [addressees(event.audience) for event, rule in wanted if rule.reader is Role.CUSTOMER]
-        await readers.people(each for ids in addressed for each in ids)
+        wanted = [
+            (event, rule, addressees(event.audience) if rule.reader is Role.CUSTOMER else None)
+            for event in events
+            for rule in rules_for(event.type, event.payload)
+        ]
+        await readers.people(each for _, _, ids in wanted for each in ids or ())  # all of them at once
         sources: dict[str, tuple[Rule, Any]] = {}
         new = []
-        for event, rule in wanted:
-            told_to: Sequence[User | None] = [None]
-            if rule.reader is Role.CUSTOMER:
-                told_to = await readers.people(addressees(event.audience))
+        for event, rule, ids in wanted:
+            told_to: Sequence[User | None] = [None] if ids is None else await readers.people(ids)
             for reader in told_to:
                 each = notification_of(rule, event, reader, dashboard=self._dashboard)
                 sources.setdefault(each.dedupe_key, (rule, event))

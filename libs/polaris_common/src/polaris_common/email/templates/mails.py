@@ -4,6 +4,7 @@ What it says stands in ``texts``, by the same name, in every language. To add a 
 and a sample in ``samples``.
 """
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from enum import StrEnum
@@ -39,12 +40,12 @@ class MailContent:
 
 
 @dataclass(frozen=True)
-class PageMail(MailContent):
+class PageMail(MailContent, ABC):
     """A mail whose button opens a page of ours."""
 
+    @abstractmethod
     def page(self) -> str:
         """The page's path on the brand's host."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)
