@@ -1,6 +1,7 @@
 """A city that is emptied between examples: SteVe, Lago, the two workers of the money path, one clock."""
 
 import asyncio
+import inspect
 import json
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
@@ -235,8 +236,11 @@ class City:
         """Let the worker whose job it is do it; a dead worker starts again first."""
         await self.restart()
         self.lago.roll_over()
+        before = asyncio.all_tasks()
         await self.worker_of(job).do(job, steps=steps, ending=ending)
         await self.lago.webhooks.settle()
+        left = [task for task in asyncio.all_tasks() - before if inspect.iscoroutine(task.get_coro())]
+        assert not left, f"{job} has ended, and yet there goes on: {left}"
 
     async def do_twice_at_once(self, job: str, *, steps: int | None, ending: Ending) -> None:
         """Two workers of a kind do the same job side by side; one of them may not get to its end."""

@@ -217,6 +217,27 @@ async def test_a_database_that_goes_away_loses_nothing(town: Town, post: Post, m
     assert await post.statuses() == ["processed"]
 
 
+async def test_an_outage_met_by_one_webhook_is_told_once_the_others_have_ended(
+    town: Town, post: Post, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    town.customer()
+    town.customer("ben")
+    await post.arrive()
+    lost = asyncio.Event()
+
+    async def react(uow: UnitOfWork, event: Claimed) -> None:
+        if not lost.is_set():
+            lost.set()
+            raise ConnectionResetError
+        await asyncio.sleep(0.2)  # longer than the failure needs to be known
+        await real_react(uow, event)
+
+    monkeypatch.setattr(service, "react", react)
+    with pytest.raises(OSError):  # noqa: PT011 - whatever kind of outage it is
+        await post.work()
+    assert sorted(await post.statuses()) == ["pending", "processed"]
+
+
 async def test_lago_is_answered_before_anything_is_worked_off(town: Town, post: Post) -> None:
     town.lago.config.faults.replace([FaultRule(Fault.RESET)])
     town.customer()

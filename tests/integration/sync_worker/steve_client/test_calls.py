@@ -1,5 +1,7 @@
 """What the client makes of each version of SteVe and of broken answers."""
 
+import asyncio
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -14,7 +16,7 @@ from polaris_common.steve.probe import probe
 from polaris_common.steve.transaction_calls import (
     EVERYTHING,
     stop_report,
-    stream_transactions,
+    streamed_transactions,
     transaction_detail,
     transactions_by_id,
 )
@@ -23,6 +25,30 @@ from polaris_sim.faults import Fault, FaultRule
 from polaris_sim.steve import Profile
 
 JSON = "application/json"
+STEVE = SteveSettings(STEVE_BASE_URL="http://steve.test", steve_api_username="polaris", steve_api_key="steve-password")
+
+
+class HeldOpen(httpx.AsyncByteStream):
+    """A long list whose end never comes."""
+
+    closed = False
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        yield b"[" + b'{"id": 1},' * 1_000
+        await asyncio.Event().wait()
+
+    async def aclose(self) -> None:
+        """The connection is given up."""
+        self.closed = True
+
+
+async def whole_table(client: SteveClient) -> SteveTransactions:
+    """All that a stream has."""
+    found = SteveTransactions()
+    async with streamed_transactions(client, EVERYTHING) as portions:
+        async for portion in portions:
+            found.add(portion)
+    return found
 
 
 @pytest.mark.parametrize("redirects", [False, True])
@@ -88,9 +114,7 @@ async def test_the_upgrade_of_a_steve_is_noticed_by_the_next_run(site: Site) -> 
 
 async def test_a_whole_table_comes_in_portions_and_complete(site: Site) -> None:
     transactions = [await site.charge(at=NOON + timedelta(hours=2 * n)) for n in range(40)]
-    found = SteveTransactions()
-    async for batch in stream_transactions(site.client, EVERYTHING):
-        found.add(batch)
+    found = await whole_table(site.client)
     assert [transaction.id for transaction in found.readable] == transactions[::-1]
 
 
@@ -99,20 +123,31 @@ async def test_a_whole_table_that_breaks_off_is_an_error(site: Site, fault: Faul
     await site.charge()
     site.steve.faults.replace([FaultRule(fault)])
     with pytest.raises((SteveUnavailable, SteveProtocolError)):
-        async for _ in stream_transactions(site.client, EVERYTHING):
-            pass
+        await whole_table(site.client)
 
 
 @pytest.mark.parametrize("body", ["", "[{", '[{"id": 1}, <html>', '{"error": "no list"}'])
 async def test_a_body_that_is_no_whole_list_is_an_error_even_if_it_arrived_completely(body: str) -> None:
     transport = httpx.MockTransport(lambda _: httpx.Response(200, text=body, headers={"content-type": JSON}))
-    settings = SteveSettings(
-        STEVE_BASE_URL="http://steve.test", steve_api_username="polaris", steve_api_key="steve-password"
-    )
-    client = SteveClient(settings, transport=transport)
+    client = SteveClient(STEVE, transport=transport)
     with pytest.raises(SteveProtocolError):
-        async for _ in stream_transactions(client, EVERYTHING):
-            pass
+        await whole_table(client)
+    await client.close()
+
+
+async def test_whoever_fails_over_a_portion_leaves_no_answer_open() -> None:
+    body = HeldOpen()
+    answer = httpx.Response(200, stream=body, headers={"content-type": JSON})
+    client = SteveClient(STEVE, transport=httpx.MockTransport(lambda _: answer))
+
+    async def fail_over_the_first() -> None:
+        async with streamed_transactions(client, EVERYTHING) as portions:
+            async for _ in portions:
+                raise ConnectionResetError
+
+    with pytest.raises(ConnectionResetError):
+        await fail_over_the_first()
+    assert body.closed
     await client.close()
 
 

@@ -1,6 +1,6 @@
 """An asynchronous client for SteVe's REST API (3.8 and newer, and the fork), HTTP Basic, sent preemptively."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, NoReturn
 
@@ -117,7 +117,7 @@ class SteveClient:
             raise SteveUnavailable(f"SteVe answered {response.status_code} to {path}")
         return response
 
-    async def stream(self, path: str, query: Mapping[str, str]) -> AsyncIterator[list[Any]]:
+    async def stream(self, path: str, query: Mapping[str, str]) -> AsyncGenerator[list[Any], None]:
         """A long JSON array, some of its items at a time; never all of it in memory.
 
         Raises:

@@ -6,6 +6,7 @@ Every function raises ``SteveUnavailable``, ``SteveProtocolError`` or ``SteveRef
 import csv
 import io
 from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import aclosing, asynccontextmanager
 from datetime import datetime
 from http import HTTPStatus
 from typing import Any
@@ -44,10 +45,16 @@ async def transactions_by_id(steve: SteveClient, ids: Iterable[int], *, id_lists
     return found
 
 
-async def stream_transactions(steve: SteveClient, period: Mapping[str, str]) -> AsyncIterator[SteveTransactions]:
-    """The whole table, or a period by start time, newest id first, some at a time."""
-    async for rows in steve.stream("/transactions", period):
-        yield SteveTransactions.read(rows)
+@asynccontextmanager
+async def streamed_transactions(
+    steve: SteveClient, period: Mapping[str, str]
+) -> AsyncIterator[AsyncIterator[SteveTransactions]]:
+    """The whole table, or a period by start time, newest id first, some at a time.
+
+    SteVe's answer is closed at the end of the block, also when it was not read to its own end.
+    """
+    async with aclosing(steve.stream("/transactions", period)) as portions:
+        yield (SteveTransactions.read(rows) async for rows in portions)
 
 
 async def transaction_detail(steve: SteveClient, transaction_id: int) -> SteveTransactionDetail | None:

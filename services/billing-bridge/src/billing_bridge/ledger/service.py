@@ -1,6 +1,5 @@
 """Cutting energy slices: readings and stop values become ledger rows and Lago events, in one transaction."""
 
-import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,6 +24,7 @@ from polaris_common.events.catalogue import OPERATORS, Audience, LateEnergy
 from polaris_common.ids import lago_transaction_id
 from polaris_common.jobs import Jobs
 from polaris_common.models import BillingStatus
+from polaris_common.side_by_side import side_by_side
 
 log = structlog.get_logger(__name__)
 
@@ -110,11 +110,7 @@ class Ledger:
             else:
                 ids = await ledger.held_ids(before=held_before, limit=ROUND)
         batches = iter([ids[begin : begin + BATCH] for begin in range(0, len(ids), BATCH)])
-        counts = await asyncio.gather(*(self._lane(batches) for _ in range(LANES)), return_exceptions=True)
-        for count in counts:
-            if isinstance(count, BaseException):
-                raise count
-        return sum(count for count in counts if isinstance(count, int))
+        return sum(await side_by_side(*(self._lane(batches) for _ in range(LANES))))
 
     async def _lane(self, batches: Iterator[Sequence[int]]) -> int:
         """Decide batch after batch, as long as some are left that no other lane has taken."""

@@ -5,7 +5,6 @@ follows is decided from the mirror and commits together with "processed". Nothin
 reaction fails, webhooks wait, and operators see it.
 """
 
-import asyncio
 import time
 
 import structlog
@@ -24,6 +23,7 @@ from polaris_common.lago import LagoRefused, LagoUnavailable
 from polaris_common.lago.inbox import InboxRepository
 from polaris_common.models import LagoWebhookEvent
 from polaris_common.observability.health import Component, read, report
+from polaris_common.side_by_side import side_by_side
 
 log = structlog.get_logger(__name__)
 
@@ -58,7 +58,7 @@ class WebhookInbox:
             if not claimed:
                 break
             worked = True
-            away = await asyncio.gather(*(self._process(event) for event in claimed))
+            away = await side_by_side(*(self._process(event) for event in claimed))
             if any(away):
                 break
         if worked or time.monotonic() - self._said_at > HEALTH_SECONDS:

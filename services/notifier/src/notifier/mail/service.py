@@ -4,7 +4,6 @@ A mail is taken in one transaction and handed to the transport outside of any. D
 mail. A link's token is made when its mail is taken, for a person who has the right role at that moment.
 """
 
-import asyncio
 from datetime import timedelta
 
 import structlog
@@ -18,6 +17,7 @@ from polaris_common.email.transport import Fate, Mail, MailTransport
 from polaris_common.events.catalogue import OperatorNotice
 from polaris_common.http.transport import backoff_seconds
 from polaris_common.models import OutgoingMail
+from polaris_common.side_by_side import side_by_side
 
 ENOUGH_ATTEMPTS = 12
 PATIENCE = timedelta(hours=24)
@@ -46,11 +46,7 @@ class MailSender:
         """
         if not await self._send_one():
             return
-        # Not a TaskGroup: its ExceptionGroup would hide from the caller that this is an outage.
-        outcomes = await asyncio.gather(*(self._drain() for _ in range(AT_A_TIME)), return_exceptions=True)
-        for outcome in outcomes:
-            if outcome is not None:
-                raise outcome
+        await side_by_side(*(self._drain() for _ in range(AT_A_TIME)))
 
     async def _drain(self) -> None:
         while await self._send_one():

@@ -5,14 +5,13 @@ that rings twice is worse, and the device hears of it by its stream as well. Onl
 tried again.
 """
 
-import asyncio
-
 from notifier.push import repository as outcomes
 from notifier.push.apns import Address, PushResult, PushTransport
 from notifier.push.messages import Message, locate, scan_request
 from notifier.push.repository import DuePush, PushRepository
 from polaris_common.db import Database
 from polaris_common.http.transport import backoff_seconds
+from polaris_common.side_by_side import side_by_side
 
 MAX_ATTEMPTS = 5
 FIRST_PAUSE_SECONDS = 1.0
@@ -28,7 +27,7 @@ class PushSender:
     async def send_due(self) -> None:
         """Send until nothing is due."""
         while due := await self._take():
-            await asyncio.gather(*(self._send(each) for each in due))
+            await side_by_side(*(self._send(each) for each in due))
 
     async def forget_old(self) -> None:
         """Delete pushes of long ago."""

@@ -12,7 +12,7 @@ from polaris_common.steve.transaction_calls import (
     EVERYTHING,
     LAST_30_DAYS,
     stop_report,
-    stream_transactions,
+    streamed_transactions,
     transactions_by_id,
 )
 from polaris_common.steve.wire import SteveReportedStop
@@ -70,8 +70,9 @@ class TransactionPasses:
         if capabilities.stop_report:
             await self._compare_report(record)
         elif not capabilities.id_lists:
-            async for batch in stream_transactions(self._steve, LAST_30_DAYS):
-                await self._count(record, await self._transactions.store(batch))
+            async with streamed_transactions(self._steve, LAST_30_DAYS) as batches:
+                async for batch in batches:
+                    await self._count(record, await self._transactions.store(batch))
 
     async def _compare_report(self, record: SegmentRecord) -> None:
         """Late and replaced stops show by their stop time; what differs is read by id."""
@@ -97,17 +98,19 @@ class TransactionPasses:
             highest = await ChargingSessionRepository(uow).highest_transaction_id()
         await record.log("info", "Reading SteVe's whole table", first_time=history)
         missing, below = set[int](), math.inf
-        async for batch in stream_transactions(self._steve, EVERYTHING):
-            await self._count(record, await self._transactions.store(batch, history=history))
-            ids = batch.ids()
-            if not ids:
-                continue
-            if max(ids) >= below:
-                await record.log("warn", "SteVe's table came in no order; vanished transactions are not looked for")
-                missing, highest, below = set(), 0, math.inf
-                continue
-            missing |= await self._missing(min(ids), max(highest, *ids) if below == math.inf else int(below) - 1, ids)
-            below = min(ids)
+        async with streamed_transactions(self._steve, EVERYTHING) as batches:
+            async for batch in batches:
+                await self._count(record, await self._transactions.store(batch, history=history))
+                ids = batch.ids()
+                if not ids:
+                    continue
+                if max(ids) >= below:
+                    await record.log("warn", "SteVe's table came in no order; vanished transactions are not looked for")
+                    missing, highest, below = set(), 0, math.inf
+                    continue
+                top = max(highest, *ids) if below == math.inf else int(below) - 1
+                missing |= await self._missing(min(ids), top, ids)
+                below = min(ids)
         await self._conclude(record, missing, highest if below == math.inf else int(below) - 1)
 
     async def _conclude(self, record: SegmentRecord, missing: set[int], rest: int) -> None:
