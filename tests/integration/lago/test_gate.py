@@ -6,6 +6,7 @@ import pytest
 from tests.integration.lago.conftest import METRIC, Post, Town
 
 from billing_bridge.safety.service import whats_wrong
+from polaris_common.http.transport import ATTEMPTS
 from polaris_sim.faults import Fault, FaultRule
 from polaris_sim.lago.models import Aggregation
 
@@ -85,9 +86,12 @@ async def test_before_the_first_look_nothing_is_sent_into_the_blue(town: Town) -
 
 async def test_as_long_as_nobody_could_look_nothing_is_sent(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("polaris_common.http.transport.BASE_DELAY_SECONDS", 0)
-    town.lago.config.faults.replace([FaultRule(Fault.RESET, path="/billable_metrics")])
-    assert not await town.gate.sending_allowed()
-    town.lago.config.faults.replace([])
+    faults = town.lago.config.faults
+    faults.replace([FaultRule(Fault.RESET, path="/billable_metrics")])
+    assert [await town.gate.sending_allowed() for _ in range(5)] == [False] * 5
+    assert faults.injected == {Fault.RESET: ATTEMPTS}, "a Lago that is away is not asked every second"
+    faults.replace([])
+    monkeypatch.setattr("billing_bridge.safety.service.ASK_AGAIN_SECONDS", 0.0)
     assert await town.gate.sending_allowed()
     assert await town.events("billing.stopped") == []
 

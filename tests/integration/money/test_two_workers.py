@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -11,6 +12,7 @@ from tests.support.worker_processes import WorkerProcess, served, until, workers
 from tests.support.world import World, build_world
 
 from polaris_cli.embedded import EmbeddedPostgres
+from polaris_common.alive import main
 from polaris_common.db import Database
 from polaris_common.settings import DatabaseSettings, RedisSettings
 from polaris_sim.lago import create_app as lago_app
@@ -83,9 +85,11 @@ EXPECTED = [
 
 
 @asynccontextmanager
-async def bridges(count: int, lago: str, database_url: str, redis_url: str) -> AsyncIterator[list[WorkerProcess]]:
+async def bridges(
+    count: int, lago: str, database_url: str, redis_url: str, **settings: str
+) -> AsyncIterator[list[WorkerProcess]]:
     """So many billing-bridges."""
-    settings = {"LAGO_API_URL": lago, "LAGO_API_KEY": "lago-key", "LAGO_METRIC_CODE": "ev_charging_kwh"}
+    settings = {"LAGO_API_URL": lago, "LAGO_API_KEY": "lago-key", "LAGO_METRIC_CODE": "ev_charging_kwh", **settings}
     async with workers(
         count, module="billing_bridge", database_url=database_url, redis_url=redis_url, **settings
     ) as started:
@@ -108,18 +112,30 @@ async def another_world(
     postgres.drop_database(name)
 
 
-async def test_two_of_each_worker_write_the_same_books_as_one(
-    world: World, another_world: World, database_url: str, redis_url: str
+async def test_two_of_each_worker_write_the_same_books_as_one_and_show_that_they_are_alive(
+    world: World, another_world: World, database_url: str, redis_url: str, tmp_path: Path
 ) -> None:
+    alive = {module: tmp_path / module for module in ("sync_worker", "billing_bridge")}
     await feed(another_world)
     await another_world.settle()
     await feed(world)
     async with AsyncExitStack() as stack:
         steve = await stack.enter_async_context(served(steve_app(world.steve)))
         lago = await stack.enter_async_context(served(lago_app(world.lago)))
-        await stack.enter_async_context(workers(2, database_url=database_url, redis_url=redis_url, steve=steve))
-        await stack.enter_async_context(bridges(2, lago, database_url, redis_url))
+        await stack.enter_async_context(
+            workers(
+                2,
+                database_url=database_url,
+                redis_url=redis_url,
+                steve=steve,
+                ALIVE_FILE=str(alive["sync_worker"]),
+            )
+        )
+        await stack.enter_async_context(
+            bridges(2, lago, database_url, redis_url, ALIVE_FILE=str(alive["billing_bridge"]))
+        )
         await until(lambda: is_closed(world), seconds=PATIENCE_SECONDS)
+    assert [main([str(path)]) for path in alive.values()] == [0, 0]
     assert await books(world) == await books(another_world)
     assert counted(world) == counted(another_world) == EXPECTED
     assert world.lago.totals()["duplicateTransactionIds"] == 0

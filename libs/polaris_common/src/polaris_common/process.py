@@ -5,6 +5,7 @@ import gc
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
+from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -12,6 +13,7 @@ import structlog
 import uvloop
 from sqlalchemy.exc import SQLAlchemyError
 
+from polaris_common.alive import keep_alive_file
 from polaris_common.db import Database
 
 log = structlog.get_logger(__name__)
@@ -54,8 +56,10 @@ async def require_database(database: Database) -> None:
         raise StartupError(f"The database of DATABASE_URL cannot be reached ({type(cause).__name__}).") from error
 
 
-async def run_until_stopped(*tasks: Coroutine[Any, Any, None]) -> None:
+async def run_until_stopped(*tasks: Coroutine[Any, Any, None], alive_file: Path | None) -> None:
     """Run the tasks side by side until SIGTERM or SIGINT; a task that fails stops the process.
+
+    ``alive_file`` shows meanwhile that the event loop turns (``ALIVE_FILE``); None: nobody wants to know.
 
     Raises:
         ExceptionGroup: what a task failed with.
@@ -66,6 +70,8 @@ async def run_until_stopped(*tasks: Coroutine[Any, Any, None]) -> None:
         loop.add_signal_handler(number, stopped.set)
     async with asyncio.TaskGroup() as group:
         running = [group.create_task(task) for task in tasks]
+        if alive_file is not None:
+            running.append(group.create_task(keep_alive_file(alive_file)))
         await stopped.wait()
         for task in running:
             task.cancel()

@@ -12,7 +12,6 @@ from billing_bridge.sender.service import Sender
 from billing_bridge.settings import BillingBridgeSettings
 from billing_bridge.watch.service import Watch
 from billing_bridge.webhooks.service import WebhookInbox
-from polaris_common.alive import keep_alive_file
 from polaris_common.clock import SystemClock
 from polaris_common.db import Database
 from polaris_common.db.partitions import drop_old_events, ensure_partitions
@@ -79,9 +78,7 @@ async def serve(settings: BillingBridgeSettings) -> None:
             tasks.append(every(NOT_CONFIGURED_SECONDS, say_not_configured, name="lago_not_configured"))
         tasks.append(figures)
         tasks.append(JobWorker(settings, Queue.BILLING_BRIDGE, functions).run())
-        if settings.alive_file:
-            tasks.append(keep_alive_file(settings.alive_file))
-        await run_until_stopped(*tasks)
+        await run_until_stopped(*tasks, alive_file=settings.alive_file)
 
 
 def _mirroring(

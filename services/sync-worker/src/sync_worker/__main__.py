@@ -126,6 +126,7 @@ async def serve(settings: SyncWorkerSettings) -> None:
             every(TAG_SWEEP_SECONDS, sweep_tags, name="tag_sweep"),
             every(HEARTBEAT_SECONDS, beat, name="heartbeat"),
             figures,
+            alive_file=settings.alive_file,
         )
 
 

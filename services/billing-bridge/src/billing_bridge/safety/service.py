@@ -4,6 +4,8 @@ Lago accepts every event and silently bills zero when the metric reads another f
 database, shared by all bridges; a Lago that cannot be asked leaves it as it is.
 """
 
+import math
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,6 +21,9 @@ from polaris_common.observability.health import METRIC_MISCONFIGURED as MISCONFI
 from polaris_common.observability.health import Component, report
 
 log = structlog.get_logger(__name__)
+
+ASK_AGAIN_SECONDS = 15.0
+"""Between two questions of a sender to a Lago that has never answered."""
 
 PLAN_WITHOUT_CHARGE = "plan_without_charge"
 """A plan in use has no charge for our metric: a warning, since a flat rate may be meant."""
@@ -40,12 +45,17 @@ class SafetyGate:
 
     def __init__(self, database: Database, lago: LagoClient, metric_code: str) -> None:
         self._database, self._lago, self._metric_code = database, lago, metric_code
+        self._asked_at = -math.inf
 
     async def sending_allowed(self) -> bool:
-        """Whether the last verdict lets events go; before the first one Lago is asked, and without answer none go."""
+        """Whether the last verdict lets events go.
+
+        Before the first one Lago is asked, now and then; without its answer none go.
+        """
         async with self._database.unit_of_work() as uow:
             known, error = await _last_verdict(uow)
-        if not known:
+        if not known and time.monotonic() - self._asked_at >= ASK_AGAIN_SECONDS:
+            self._asked_at = time.monotonic()
             await self.check()
             async with self._database.unit_of_work() as uow:
                 known, error = await _last_verdict(uow)
