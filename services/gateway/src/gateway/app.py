@@ -42,6 +42,7 @@ from gateway.scan_login import endpoints as scan_login
 from gateway.sessions import endpoints as sessions
 from gateway.settings import GatewaySettings
 from gateway.surfaces import SurfaceMiddleware, is_hook
+from gateway.sync_runs import endpoints as sync_runs
 from gateway.tap_decisions import endpoints as tap_decisions
 from gateway.users import endpoints as users
 from polaris_common.clock import Clock, SystemClock
@@ -93,6 +94,7 @@ ROUTERS = [
     audit_log.router,
     event_log.router,
     tap_decisions.router,
+    sync_runs.router,
     admin_health.router,
     legal.router,
 ]

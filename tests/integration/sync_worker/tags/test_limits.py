@@ -6,9 +6,11 @@ import pytest
 from tests.support.tag_city import TagCity, build_city
 
 from polaris_common.db import Database
+from polaris_common.interruption import Interrupted, Interruption, interruptible_by
 from polaris_common.models import SyncRun
 from polaris_sim.faults import Fault, FaultRule
 from polaris_sim.steve import Profile
+from sync_worker.tags.outcome import TagOutcome
 from sync_worker.tags.service import TagPolicy
 
 
@@ -221,3 +223,25 @@ async def test_every_supported_version_of_steve_is_kept_in_step(database: Databa
         await city.tags.reconcile_tags()
         assert (city.limit("CARD"), city.limit("STRANGER")) == (-1, 0)
         assert city.steve.tag("STRANGER").note == "found"
+
+
+async def test_a_write_that_has_begun_is_finished_and_counted_when_the_run_is_cancelled_and_no_other_begins(
+    city: TagCity,
+) -> None:
+    for name in ("ONE", "TWO", "THREE"):
+        await city.card(name, limit=0)
+    signal, outcome = Interruption(), TagOutcome()
+
+    async def cancel(method: str, path: str) -> None:
+        if method == "PUT":
+            signal.give()
+
+    city.requests.before = cancel
+    with interruptible_by(signal), pytest.raises(Interrupted):
+        await city.tags.reconcile_tags(outcome=outcome)
+
+    assert (city.requests.writes, outcome.seen, outcome.activated) == (1, 3, 1)
+    assert sorted(city.limit(name) for name in ("ONE", "TWO", "THREE")) == [-1, 0, 0]
+    assert [await city.changes(name) for name in ("ONE", "TWO", "THREE")].count([("activated", "linked")]) == 1
+
+    assert (await city.tags.reconcile_tags()).activated == 2

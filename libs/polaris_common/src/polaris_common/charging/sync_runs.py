@@ -1,5 +1,6 @@
 """Sync runs: requested by anyone, executed by one sync-worker at a time, recorded while they happen."""
 
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, replace
@@ -7,13 +8,15 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Update, exists, func, insert, select, text, update
+from sqlalchemy import ColumnElement, Update, case, exists, func, insert, select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.exc import SQLAlchemyError
 
 from polaris_common.charging.schedule import ScheduleRepository
-from polaris_common.db import Database, Repository, UnitOfWork
+from polaris_common.db import Database, LockName, Repository, UnitOfWork
 from polaris_common.events.live import SyncCompleted, SyncProgress, SyncStarted
+from polaris_common.http.errors import ApiError, NotFound
+from polaris_common.interruption import Interrupted, stop_if_asked
 from polaris_common.models import SegmentStatus, SyncRun, SyncRunLog, SyncRunSegment, SyncRunStatus
 
 
@@ -29,12 +32,14 @@ class Trigger(StrEnum):
 
 RETENTION_DAYS = 90
 DELETED_AT_ONCE = 1_000
+SAVE_SECONDS = 1.0
+"""How often work in many small steps shows how far it is."""
 
 # What the next run's time is counted from stays, however old it is.
 _DELETE_OLD = text("""
 DELETE FROM sync_runs WHERE id IN (
     SELECT id FROM sync_runs
-    WHERE status IN ('completed', 'failed') AND completed_at < now() - make_interval(days => :days)
+    WHERE status IN ('completed', 'failed', 'cancelled') AND completed_at < now() - make_interval(days => :days)
       AND id < (SELECT max(id) FROM sync_runs WHERE status = 'completed')
     ORDER BY id LIMIT :limit)
 """)
@@ -42,6 +47,18 @@ DELETE FROM sync_runs WHERE id IN (
 
 class RunLost(Exception):
     """Another worker has declared the run dead; whoever still works on it must stop."""
+
+
+class SyncRunNotFound(NotFound):
+    """There is no such run."""
+
+    code, message = "sync_run_not_found", "There is no such sync run."
+
+
+class SyncRunOver(ApiError):
+    """What has ended cannot be cancelled."""
+
+    status, code, message = 409, "sync_run_over", "This sync run has ended already."
 
 
 @dataclass
@@ -66,6 +83,8 @@ class RunHistory:
     last_success_at: datetime | None
     failures: int
     last_failure_at: datetime | None
+    last_cancelled_at: datetime | None
+    """When an operator ended a run that had begun, if none has completed since."""
 
 
 async def delete_old_runs(uow: UnitOfWork) -> int:
@@ -98,6 +117,44 @@ class SyncRunRepository(Repository[SyncRun]):
         waiting = select(SyncRun.id).where(SyncRun.status == SyncRunStatus.REQUESTED)
         return (await self.uow.session.execute(waiting)).scalar_one()
 
+    async def cancel(self, run_id: int) -> SyncRun:
+        """An operator wants the run to end; as it is now. Safe to repeat.
+
+        One that nobody has begun, or whose worker is dead, is cancelled at once. A worker that is at it sees the wish
+        between its steps: the run is cancelled then, or completed if there was nothing left to do.
+
+        Raises:
+            SyncRunNotFound, SyncRunOver: nothing has changed.
+        """
+        run = await self.one_or_none(select(SyncRun).where(SyncRun.id == run_id).with_for_update())
+        match run:
+            case None:
+                raise SyncRunNotFound
+            case SyncRun(status=SyncRunStatus.COMPLETED | SyncRunStatus.FAILED):
+                raise SyncRunOver
+            case SyncRun(status=SyncRunStatus.CANCELLED):
+                return run
+        if run.cancel_requested_at is None:
+            run.cancel_requested_at = func.now()
+            await self.uow.session.flush()
+        if run.status == SyncRunStatus.REQUESTED:
+            await self._end(_ending(SyncRun.id == run_id))
+        elif await self._nobody_works():
+            await self.bury()
+        await self.uow.session.refresh(run)
+        return run
+
+    async def cancel_is_wanted(self, run_id: int) -> bool:
+        """Whether an operator wants the run to end."""
+        query = select(SyncRun.cancel_requested_at).where(SyncRun.id == run_id)
+        return await self.uow.session.scalar(query) is not None
+
+    async def last_was_cancelled(self) -> bool:
+        """Whether an operator has ended the latest run that had begun."""
+        query = select(SyncRun.status).where(SyncRun.started_at.is_not(None), SyncRun.completed_at.is_not(None))
+        latest = await self.uow.session.scalar(query.order_by(SyncRun.id.desc()).limit(1))
+        return latest == SyncRunStatus.CANCELLED
+
     async def start(self) -> SyncRun | None:
         """Begin the run that waits, if one does. Runs that a dead worker left running are marked failed.
 
@@ -111,35 +168,28 @@ class SyncRunRepository(Repository[SyncRun]):
         return run
 
     async def bury(self) -> None:
-        """Mark every run failed that a dead worker left running, with its open segments."""
-        dead = select(SyncRun.id).where(SyncRun.status == SyncRunStatus.RUNNING)
-        await self._close_segments(SyncRunSegment.sync_run_id.in_(dead), SegmentStatus.ERROR)
-        await self._end(
-            update(SyncRun)
-            .where(SyncRun.status == SyncRunStatus.RUNNING)
-            .values(status=SyncRunStatus.FAILED, completed_at=func.now(), error="worker_died")
-        )
+        """End every run that a dead worker left running, with its open segments: failed, or cancelled as wanted."""
+        await self._end(_ending(SyncRun.status == SyncRunStatus.RUNNING, error="worker_died"))
 
-    async def finish(self, run_id: int, *, seen: int, new: int, changed: int, error: str | None = None) -> None:
-        """Close a run with its counts; ``error`` is a code. A run that was declared dead stays dead."""
-        await self._close_segments(SyncRunSegment.sync_run_id == run_id, SegmentStatus.ERROR)
-        await self._end(
-            update(SyncRun)
-            .where(SyncRun.id == run_id, SyncRun.status == SyncRunStatus.RUNNING)
-            .values(
-                status=SyncRunStatus.COMPLETED if error is None else SyncRunStatus.FAILED,
-                completed_at=func.now(),
-                transactions_seen=seen,
-                transactions_new=new,
-                transactions_changed=changed,
+    async def finish(
+        self, run_id: int, counts: Counts, *, error: str | None = None, interrupted: bool = False
+    ) -> SyncRunStatus | None:
+        """Close a run with its transactions' counts; how it ended, or None for one that was declared dead, which stays.
+
+        ``error`` is a code. A run that was wanted to end, and has not done all of its work, is cancelled.
+        """
+        return await self._end(
+            _ending(
+                (SyncRun.id == run_id) & (SyncRun.status == SyncRunStatus.RUNNING),
                 error=error,
-            )
+                completed=error is None and not interrupted,
+            ).values(transactions_seen=counts.seen, transactions_new=counts.new, transactions_changed=counts.changed)
         )
 
     async def history(self) -> RunHistory:
         """Whether one waits or runs, and how the last ones ended."""
         row = (await self.uow.execute(_HISTORY)).one()
-        return RunHistory(row.waiting, row.running, row.last_success_at, row.failures, row.last_failure_at)
+        return RunHistory(**row._mapping)
 
     async def save_segment(
         self, run_id: int, segment: str, counts: Counts, status: SegmentStatus = SegmentStatus.RUNNING
@@ -164,27 +214,33 @@ class SyncRunRepository(Repository[SyncRun]):
             )
         )
 
-    async def _end(self, closing: Update) -> None:
-        """Close runs and tell how they went."""
-        closed = closing.returning(SyncRun.id).execution_options(synchronize_session=False)
-        ids = list((await self.uow.execute(closed)).scalars())
-        for row in (await self.uow.execute(_ENDED, {"ids": ids})).mappings() if ids else ():
-            self.uow.emit(SyncCompleted(**row))
+    async def _nobody_works(self) -> bool:
+        """Whether no worker is alive that executes runs; until this transaction ends none can begin."""
+        return bool(await self.uow.session.scalar(select(func.pg_try_advisory_xact_lock(int(LockName.SYNC)))))
 
-    async def _close_segments(self, which: Any, status: SegmentStatus) -> None:
-        await self.uow.execute(
-            update(SyncRunSegment)
-            .where(which, SyncRunSegment.status == SegmentStatus.RUNNING)
-            .values(status=status.value, completed_at=func.clock_timestamp())
-            .execution_options(synchronize_session=False)
-        )
+    async def _end(self, closing: Update) -> SyncRunStatus | None:
+        """Close runs with their open segments and tell how they went; the status of the last, if there was one."""
+        closed = closing.returning(SyncRun.id, SyncRun.status).execution_options(synchronize_session=False)
+        status: SyncRunStatus | None = None
+        for run in (await self.uow.execute(closed)).all():
+            status = SyncRunStatus(run.status)
+            left = SegmentStatus.CANCELLED if status is SyncRunStatus.CANCELLED else SegmentStatus.ERROR
+            await self.uow.execute(
+                update(SyncRunSegment)
+                .where(SyncRunSegment.sync_run_id == run.id, SyncRunSegment.status == SegmentStatus.RUNNING)
+                .values(status=left, completed_at=func.clock_timestamp())
+                .execution_options(synchronize_session=False)
+            )
+            row = (await self.uow.execute(_ENDED, {"id": run.id})).mappings().one()
+            self.uow.emit(SyncCompleted(**row))
+        return status
 
 
 class SegmentRecord:
     """One segment of a run while it works. Every line and every count is stored when it is known."""
 
     def __init__(self, database: Database, run_id: int, segment: str) -> None:
-        self._database, self._warned = database, False
+        self._database, self._warned, self._saved_at = database, False, time.monotonic()
         self.run_id, self.segment, self.counts = run_id, segment, Counts()
 
     async def save(self, status: SegmentStatus = SegmentStatus.RUNNING) -> None:
@@ -192,11 +248,20 @@ class SegmentRecord:
 
         Raises:
             RunLost: the run is no longer ours.
+            Interrupted: the work is asked to stop; not when ``status`` says that it has ended.
         """
+        if status is SegmentStatus.RUNNING:
+            stop_if_asked()
         async with self._database.unit_of_work() as uow:
             saved = await SyncRunRepository(uow).save_segment(self.run_id, self.segment, replace(self.counts), status)
         if not saved:
             raise RunLost(f"run {self.run_id} was declared dead")
+        self._saved_at = time.monotonic()
+
+    async def save_now_and_then(self) -> None:
+        """Make the counts visible if they have not been for a second; see ``save``."""
+        if time.monotonic() - self._saved_at >= SAVE_SECONDS:
+            await self.save()
 
     async def log(self, level: str, message: str, **context: Any) -> None:
         """Write one line of the run's log; a ``warn`` or ``error`` line makes the segment end with a warning."""
@@ -212,7 +277,7 @@ class SegmentRecord:
 
 @asynccontextmanager
 async def recorded_segment(database: Database, run_id: int, segment: str) -> AsyncIterator[SegmentRecord]:
-    """Record a segment of a run: running while the block works, then success, warning or error.
+    """Record a segment of a run: running while the block works, then success, warning, error or cancelled.
 
     Any service may add segments to a run, also after the run has ended. What the block raises is raised again.
     """
@@ -221,6 +286,10 @@ async def recorded_segment(database: Database, run_id: int, segment: str) -> Asy
     try:
         yield record
     except RunLost:
+        raise
+    except Interrupted:
+        await record.log("info", "Cancelled by an operator")
+        await record.save(SegmentStatus.CANCELLED)
         raise
     except Exception as error:
         # What the database says may quote what was written.
@@ -233,13 +302,13 @@ async def recorded_segment(database: Database, run_id: int, segment: str) -> Asy
 
 _ENDED = text("""
 SELECT r.id AS sync_run_id, r.status, r.error, r.transactions_seen AS transactions_processed,
-    (SELECT count(*) FROM lago_events WHERE id > coalesce(
+    (SELECT count(*) FROM lago_events WHERE r.started_at IS NOT NULL AND id > coalesce(
         (SELECT id FROM lago_events WHERE created_at < r.started_at ORDER BY id DESC LIMIT 1), 0)) AS events_created,
     greatest(
         (SELECT count(*) FROM sync_run_segments g WHERE g.sync_run_id = r.id AND g.status = 'error'),
         (r.status = 'failed')::int
     ) AS error_count
-FROM sync_runs r WHERE r.id = ANY(CAST(:ids AS bigint[])) ORDER BY r.id
+FROM sync_runs r WHERE r.id = :id
 """)
 
 _HISTORY = text("""
@@ -253,6 +322,22 @@ SELECT
     ) AS running,
     (SELECT completed_at FROM success) AS last_success_at,
     count(*) AS failures,
-    max(completed_at) AS last_failure_at
+    max(completed_at) AS last_failure_at,
+    (
+        SELECT max(completed_at) FROM sync_runs
+        WHERE status = 'cancelled' AND started_at IS NOT NULL AND id > coalesce((SELECT id FROM success), 0)
+    ) AS last_cancelled_at
 FROM sync_runs WHERE status = 'failed' AND id > coalesce((SELECT id FROM success), 0)
 """)
+
+
+def _ending(which: ColumnElement[bool], *, error: str | None = None, completed: bool = False) -> Update:
+    """End the runs: what is not ``completed`` is cancelled where an operator wanted that, and failed otherwise."""
+    short = case(
+        (SyncRun.cancel_requested_at.is_not(None), SyncRunStatus.CANCELLED.value), else_=SyncRunStatus.FAILED.value
+    )
+    return (
+        update(SyncRun)
+        .where(which)
+        .values(status=SyncRunStatus.COMPLETED if completed else short, completed_at=func.now(), error=error)
+    )

@@ -96,6 +96,8 @@ class Standing:
     failures: int = 0
     """Runs that failed since the last success."""
     last_failure_at: datetime | None = None
+    last_cancelled_at: datetime | None = None
+    """When an operator ended a run that had begun."""
     watched_since: datetime | None = None
     """When a worker first looked at the schedule."""
 
@@ -104,15 +106,17 @@ def next_run(standing: Standing, policy: CadencePolicy, *, now: datetime) -> dat
     """When the next run is due; ``now`` or earlier means at once.
 
     A fixed schedule counts from the last run of any outcome. Otherwise a run that failed is tried again: at once, then
-    after 30 seconds, doubling up to the active interval.
+    after 30 seconds, doubling up to the active interval. Who cancels a run does not want another one at once: it is due
+    as after a run that has completed.
     """
+    interval, cancelled = policy.interval(standing.tier), standing.last_cancelled_at
     if policy.cron is not None:
-        ran = [at for at in (standing.last_success_at, standing.last_failure_at) if at is not None]
+        ran = [at for at in (standing.last_success_at, standing.last_failure_at, cancelled) if at is not None]
         return next_match(policy.cron, after=max(ran, default=standing.watched_since or now))
-    by_tier = now if standing.last_success_at is None else standing.last_success_at + policy.interval(standing.tier)
-    if not standing.failures or standing.last_failure_at is None:
-        return by_tier
-    return standing.last_failure_at + retry_after(standing.failures, policy)
+    due = now if standing.last_success_at is None else standing.last_success_at + interval
+    if standing.failures and standing.last_failure_at is not None:
+        due = standing.last_failure_at + retry_after(standing.failures, policy)
+    return due if cancelled is None else max(cancelled + interval, due)
 
 
 def retry_after(failures: int, policy: CadencePolicy) -> timedelta:

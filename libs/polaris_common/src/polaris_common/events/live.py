@@ -60,7 +60,7 @@ class SyncCompleted(DomainEvent):
     audience: Audience = Audience((OPERATORS,))
     sync_run_id: int
     status: str
-    """``completed`` or ``failed``."""
+    """``completed``, ``failed`` or ``cancelled``."""
     transactions_processed: int
     events_created: int
     """Events for Lago that came to be while it ran."""

@@ -71,6 +71,8 @@ class AuditEvent(StrEnum):
     USER_FEATURE_FLAGS_CHANGED = "user.feature_flags.changed"
     DEVICE_FEATURE_FLAGS_CHANGED = "device.feature_flags.changed"
     GLOBAL_FEATURE_FLAGS_CHANGED = "global.feature_flags.changed"
+    SYNC_RUN_TRIGGERED = "sync_run.triggered"
+    SYNC_RUN_CANCELLED = "sync_run.cancelled"
     DEVICE_USER_START_CHARGE = "device.user.start_charge"
     DEVICE_USER_STOP_CHARGE = "device.user.stop_charge"
     DEVICE_USER_CANCEL_RESERVATION = "device.user.cancel_reservation"

@@ -21,6 +21,8 @@ class SyncRunStatus(StrEnum):
     RUNNING = "running"
     COMPLETED = "completed"
     FAILED = "failed"
+    CANCELLED = "cancelled"
+    """An operator ended it; what it had stored until then stays."""
 
 
 class SyncRun(Base):
@@ -28,7 +30,9 @@ class SyncRun(Base):
 
     __tablename__ = "sync_runs"
     __table_args__ = (
-        CheckConstraint("status IN ('requested', 'running', 'completed', 'failed')", name="sync_runs_status_check"),
+        CheckConstraint(
+            "status IN ('requested', 'running', 'completed', 'failed', 'cancelled')", name="sync_runs_status_check"
+        ),
         Index("sync_runs_requested_key", "status", unique=True, postgresql_where="status = 'requested'"),
     )
 
@@ -38,6 +42,8 @@ class SyncRun(Base):
     requested_at: Mapped[CreatedAt]
     started_at: Mapped[datetime | None]
     completed_at: Mapped[datetime | None]
+    cancel_requested_at: Mapped[datetime | None]
+    """When an operator wanted it to end; the worker that is at it looks here between its steps."""
     transactions_seen: Mapped[int] = mapped_column(server_default=text("0"))
     transactions_new: Mapped[int] = mapped_column(server_default=text("0"))
     transactions_changed: Mapped[int] = mapped_column(server_default=text("0"))
@@ -52,6 +58,7 @@ class SegmentStatus(StrEnum):
     WARNING = "warning"
     ERROR = "error"
     SKIPPED = "skipped"
+    CANCELLED = "cancelled"
 
 
 class SyncRunSegment(Base):
@@ -60,7 +67,8 @@ class SyncRunSegment(Base):
     __tablename__ = "sync_run_segments"
     __table_args__ = (
         CheckConstraint(
-            "status IN ('running', 'success', 'warning', 'error', 'skipped')", name="sync_run_segments_status_check"
+            "status IN ('running', 'success', 'warning', 'error', 'skipped', 'cancelled')",
+            name="sync_run_segments_status_check",
         ),
     )
 

@@ -8,6 +8,7 @@ import httpx
 import ijson
 
 from polaris_common.http.transport import RETRYABLE_STATUS, create_client, get_with_retries
+from polaris_common.interruption import stop_if_asked, unless_interrupted
 from polaris_common.settings import SteveSettings
 from polaris_common.steve.wire import SteveChargeBox, SteveTag
 
@@ -48,7 +49,11 @@ class SteveRefused(Exception):
 
 
 class SteveClient:
-    """One connection pool to one SteVe."""
+    """One connection pool to one SteVe.
+
+    Work that is interrupted (``polaris_common.interruption``) asks SteVe nothing more, and waits for no answer but that
+    of a write: every call then raises ``Interrupted``.
+    """
 
     def __init__(self, settings: SteveSettings, *, transport: httpx.AsyncBaseTransport | None = None) -> None:
         self._http = create_client(
@@ -86,7 +91,8 @@ class SteveClient:
 
     async def _get(self, path: str, query: dict[str, str | Sequence[int]]) -> Any:
         try:
-            response = await get_with_retries(lambda: self._http.get(path, params=httpx.QueryParams(query)))
+            async with unless_interrupted():
+                response = await get_with_retries(lambda: self._http.get(path, params=httpx.QueryParams(query)))
         except httpx.TransportError as error:
             raise SteveUnavailable(f"SteVe gave no answer to {path} ({type(error).__name__})") from error
         return _body(response, path)
@@ -99,6 +105,7 @@ class SteveClient:
         self, method: str, path: str, body: Mapping[str, Any], *, read_seconds: float = READ_SECONDS
     ) -> Any:
         """The JSON that a writing call answers. Sent once: after ``SteveUnavailable`` it may have happened or not."""
+        stop_if_asked()
         timeout = httpx.Timeout(read_seconds, connect=5.0, pool=5.0)
         try:
             response = await self._http.request(method, path, json=dict(body), timeout=timeout)
@@ -110,7 +117,8 @@ class SteveClient:
         """Whatever SteVe answers, once it does not say "later": for asking what this SteVe can do."""
         parameters = httpx.QueryParams(dict(query))
         try:
-            response = await get_with_retries(lambda: self._http.request(method, path, params=parameters))
+            async with unless_interrupted():
+                response = await get_with_retries(lambda: self._http.request(method, path, params=parameters))
         except httpx.TransportError as error:
             raise SteveUnavailable(f"SteVe gave no answer to {path} ({type(error).__name__})") from error
         if response.status_code in RETRYABLE_STATUS:
@@ -127,7 +135,7 @@ class SteveClient:
         items, begun = ijson.sendable_list(), False
         parser = ijson.items_coro(items, "item", use_float=True)
         try:
-            async for chunk in response.aiter_bytes():
+            async for chunk in _chunks(response):
                 if not begun and not chunk.lstrip().startswith(b"["):
                     raise SteveProtocolError(f"SteVe answered something else than a list to {path}")
                 begun = True
@@ -156,12 +164,23 @@ class SteveClient:
             return response
 
         try:
-            response = await get_with_retries(attempt)
+            async with unless_interrupted():
+                response = await get_with_retries(attempt)
         except httpx.TransportError as error:
             raise SteveUnavailable(f"SteVe gave no answer to {path} ({type(error).__name__})") from error
         if not _is_good(response):
             _refuse(response, path)
         return response
+
+
+async def _chunks(response: httpx.Response) -> AsyncGenerator[bytes, None]:
+    chunks = response.aiter_bytes()
+    while True:
+        async with unless_interrupted():
+            chunk = await anext(chunks, None)
+        if chunk is None:
+            return
+        yield chunk
 
 
 def _body(response: httpx.Response, path: str) -> Any:

@@ -6,7 +6,7 @@ from datetime import datetime
 from sqlalchemy import func, select, text
 
 from polaris_common.db import UnitOfWork
-from polaris_common.models import SyncRun
+from polaris_common.models import SyncRun, SyncRunStatus
 
 STUCK_AFTER_MINUTES = 30
 """A sync run that runs for so long is stuck (contract §10.1)."""
@@ -59,6 +59,7 @@ async def queues(uow: UnitOfWork) -> list[QueueState]:
 
 
 async def last_sync_run(uow: UnitOfWork) -> datetime | None:
-    """When a sync run last ended, well or badly."""
-    ended: datetime | None = await uow.session.scalar(select(func.max(SyncRun.completed_at)))
+    """When a sync run last ended, well or badly; one that was cancelled did neither."""
+    latest = select(func.max(SyncRun.completed_at)).where(SyncRun.status != SyncRunStatus.CANCELLED)
+    ended: datetime | None = await uow.session.scalar(latest)
     return ended

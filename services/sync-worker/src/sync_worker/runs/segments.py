@@ -12,11 +12,12 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from polaris_common.charging.sync_runs import Counts, RunLost, SegmentRecord, recorded_segment
 from polaris_common.db import Database
+from polaris_common.interruption import Interrupted
 from polaris_common.steve import SteveClient
 from sync_worker.cadence.service import Cadence
 from sync_worker.chargers.service import refresh_chargers
 from sync_worker.runs.problems import STEVE_ERRORS, code_of
-from sync_worker.tags.outcome import TagWarning
+from sync_worker.tags.outcome import TagOutcome, TagWarning
 from sync_worker.tags.service import TagSync
 from sync_worker.transactions.passes import TransactionPasses
 from sync_worker.transactions.service import TransactionSync
@@ -42,12 +43,14 @@ class RunSegments:
         self._tags, self._cadence = tags, cadence
         self.error: str | None = None
         """The code of the first thing that went wrong."""
-        self.transaction_counts = Counts()
-        self._reachable = True
+        self.begin()
+
+    def begin(self) -> None:
+        """Another run begins."""
+        self.error, self.transaction_counts, self._reachable = None, Counts(), True
 
     async def probe(self, run_id: int) -> Exception | None:
         """Whether SteVe can be asked at all; if not, its segments are closed with the reason."""
-        self.error, self.transaction_counts, self._reachable = None, Counts(), True
         try:
             await self._transactions.capabilities(again=True)
         except STEVE_ERRORS as problem:
@@ -77,10 +80,21 @@ class RunSegments:
             await self._cadence.evaluate(record, reachable=self._reachable)
 
     async def _link_tags(self, record: SegmentRecord) -> None:
-        outcome = await self._tags.reconcile_tags(record.run_id)
-        counts = record.counts
-        counts.seen, counts.new, counts.changed = outcome.seen, outcome.new, outcome.changed
-        counts.held, counts.failed = outcome.held, outcome.failed
+        outcome = TagOutcome()
+
+        def count() -> None:
+            counts = record.counts
+            counts.seen, counts.new, counts.changed = outcome.seen, outcome.new, outcome.changed
+            counts.held, counts.failed = outcome.held, outcome.failed
+
+        async def show() -> None:
+            count()
+            await record.save_now_and_then()
+
+        try:
+            await self._tags.reconcile_tags(record.run_id, outcome, progress=show)
+        finally:
+            count()
         await record.log("info", "Tags compared", activated=outcome.activated, deactivated=outcome.deactivated)
         for warning in outcome.warnings:
             await record.log("info" if warning is TagWarning.DISABLED else "warn", warning.value)
@@ -92,12 +106,12 @@ class RunSegments:
     async def _guarded(self, run_id: int, segment: str) -> AsyncIterator[SegmentRecord]:
         """Record a segment; what goes wrong in it is the run's outcome, not its end.
 
-        Only a database that is away, or a run that is no longer ours, ends the run itself.
+        Only a database that is away, a run that is no longer ours, or an operator ends the run itself.
         """
         try:
             async with recorded_segment(self._database, run_id, segment) as record:
                 yield record
-        except (OSError, SQLAlchemyError, RunLost):
+        except (OSError, SQLAlchemyError, RunLost, Interrupted):
             raise
         except Exception as problem:
             self._reachable = self._reachable and not isinstance(problem, STEVE_ERRORS)

@@ -15,11 +15,14 @@ from polaris_common.charging.schedule import Schedule, ScheduleRepository
 from polaris_common.charging.sync_runs import RunHistory, RunLost, SyncRunRepository, Trigger
 from polaris_common.db import AdvisoryLock, Database, LockName, UnitOfWork
 from polaris_common.domain.cadence import CadencePolicy, Standing, next_run
+from polaris_common.interruption import Interrupted, Interruption, interruptible_by, stop_if_asked
+from polaris_common.models import SyncRunStatus
 from polaris_common.observability.health import Component, report
 from polaris_common.steve import SteveClient
 from sync_worker.cadence.service import Cadence
 from sync_worker.metrics import LIVE_POLL_SECONDS, RUN_SECONDS, TRANSACTIONS
 from sync_worker.runs.problems import STEVE_ERRORS, code_of
+from sync_worker.runs.pulse import Pulse
 from sync_worker.runs.segments import RunSegments
 from sync_worker.tags.service import TagPolicy, TagSync
 from sync_worker.transactions.service import TransactionSync
@@ -27,6 +30,8 @@ from sync_worker.transactions.service import TransactionSync
 log = structlog.get_logger(__name__)
 
 LOCK_RETRY_SECONDS = 0.1
+CANCEL_LOOK_SECONDS = 0.5
+"""How often a run looks whether it is wanted to end."""
 NIGHTLY_HOUR = 2
 """From this hour (UTC) the day's first run reads SteVe's whole table."""
 
@@ -94,31 +99,58 @@ class SyncRuns:
         """Execute a run that has been started. Only for the holder of the sync lock."""
         async with self._database.unit_of_work() as uow:
             schedule, history = await _look(uow)
+        self._segments.begin()
         error: str | None = "internal"
-        began = time.monotonic()
+        interrupted, began = False, time.monotonic()
         try:
-            async with self._transactions_lock():
-                problem = await self._segments.probe(run_id)
-                await self._report_steve(problem)
-                if problem is None:
-                    await self._segments.transactions(
-                        run_id,
-                        whole=self._whole_pass_due(schedule),
-                        history=history.last_success_at is None,
-                        today=schedule.now.date(),
-                    )
-            if problem is None:
-                await self._segments.others(run_id)
-            await self._segments.scheduling(run_id)
+            async with self._ends_when_cancelled(run_id):
+                await self._work(run_id, schedule, history)
             error = self._segments.error
         except RunLost as lost:
             log.error("sync_run_lost", run=run_id, reason=str(lost))
+        except Interrupted:
+            error, interrupted = self._segments.error, True
         except asyncio.CancelledError:
             error = "worker_stopped"
             raise
         finally:
-            RUN_SECONDS.labels("completed" if error is None else "failed").observe(time.monotonic() - began)
-            await self._finish(run_id, error)
+            ended = await self._finish(run_id, error, interrupted=interrupted)
+            RUN_SECONDS.labels(ended or SyncRunStatus.FAILED).observe(time.monotonic() - began)
+
+    async def _work(self, run_id: int, schedule: Schedule, history: RunHistory) -> None:
+        async with self._transactions_lock():
+            problem = await self._segments.probe(run_id)
+            await self._report_steve(problem)
+            if problem is None:
+                await self._segments.transactions(
+                    run_id,
+                    whole=self._whole_pass_due(schedule),
+                    history=history.last_success_at is None,
+                    today=schedule.now.date(),
+                )
+        if problem is None:
+            await self._segments.others(run_id)
+        await self._segments.scheduling(run_id)
+
+    @asynccontextmanager
+    async def _ends_when_cancelled(self, run_id: int) -> AsyncIterator[None]:
+        """Interrupt the block soon after an operator has cancelled the run."""
+        signal = Interruption()
+
+        async def look() -> None:
+            async with self._database.glance() as uow:
+                if await SyncRunRepository(uow).cancel_is_wanted(run_id):
+                    signal.give()
+
+        watch = asyncio.create_task(Pulse("cancelled_run", look, seconds=CANCEL_LOOK_SECONDS).run())
+        try:
+            with interruptible_by(signal):
+                yield
+        finally:
+            watch.cancel()
+            (problem,) = await asyncio.gather(watch, return_exceptions=True)
+            if isinstance(problem, Exception):
+                raise problem
 
     async def _something_to_do(self) -> bool:
         async with self._database.unit_of_work() as uow:
@@ -149,6 +181,7 @@ class SyncRuns:
             last_success_at=history.last_success_at,
             failures=history.failures,
             last_failure_at=history.last_failure_at,
+            last_cancelled_at=history.last_cancelled_at,
             watched_since=schedule.evaluated_at,
         )
         return next_run(standing, self._policy, now=schedule.now)
@@ -159,17 +192,25 @@ class SyncRuns:
             return True
         return last < now.date() and now.hour >= self._nightly_hour
 
-    async def _finish(self, run_id: int, error: str | None) -> None:
+    async def _finish(self, run_id: int, error: str | None, *, interrupted: bool) -> SyncRunStatus | None:
         counts = self._segments.transaction_counts
         async with self._database.unit_of_work() as uow:
-            await SyncRunRepository(uow).finish(
-                run_id, seen=counts.seen, new=counts.new, changed=counts.changed, error=error
-            )
-            await report(uow, Component.SYNC, error=None if error is None else "last_run_failed")
+            ended = await SyncRunRepository(uow).finish(run_id, counts, error=error, interrupted=interrupted)
+            if ended is not SyncRunStatus.CANCELLED:  # which says nothing about how syncing goes
+                await report(uow, Component.SYNC, error=None if error is None else "last_run_failed")
         TRANSACTIONS.labels("new").inc(counts.new)
         TRANSACTIONS.labels("changed").inc(counts.changed)
         TRANSACTIONS.labels("failed").inc(counts.failed)
-        log.info("sync_run", run=run_id, seen=counts.seen, new=counts.new, changed=counts.changed, error=error)
+        log.info(
+            "sync_run",
+            run=run_id,
+            ended=ended or "lost",
+            seen=counts.seen,
+            new=counts.new,
+            changed=counts.changed,
+            error=error,
+        )
+        return ended
 
     @asynccontextmanager
     async def _transactions_lock(self) -> AsyncIterator[None]:
@@ -179,6 +220,7 @@ class SyncRuns:
                 if lock.held:
                     yield
                     return
+            stop_if_asked()
             await asyncio.sleep(LOCK_RETRY_SECONDS)
 
     async def _report_steve(self, problem: Exception | None) -> None:

@@ -11,6 +11,7 @@ import structlog
 from sqlalchemy import select, update
 
 from polaris_common.db import Database, Repository
+from polaris_common.interruption import interruptible_by, stop_if_asked
 from polaris_common.models import TagMapping, TagType
 from polaris_common.steve import SteveRefused, SteveTag
 from sync_worker.tags.meta_tags import MetaTags
@@ -66,8 +67,10 @@ class AppTags:
         async with self._database.unit_of_work() as uow:
             missing = await AppTagRepository(uow).missing(limit, among)
         for mapping in missing:
+            stop_if_asked()
             try:
-                await self._make(mapping)
+                with interruptible_by(None):
+                    await self._make(mapping)
             except SteveRefused as refusal:
                 log.warning("app_tag_refused", id_tag=mapping.id_tag, reason=str(refusal))
 

@@ -9,6 +9,7 @@ import structlog
 from polaris_common.charging.tag_consents import Consents, TagConsentRepository
 from polaris_common.db import Database
 from polaris_common.domain.tag_owner import lineage
+from polaris_common.interruption import interruptible_by, stop_if_asked
 from polaris_common.steve import SteveClient
 from polaris_common.steve.tag_calls import expired_tag_pks
 from sync_worker.tags.app_tags import AppTags
@@ -18,7 +19,7 @@ from sync_worker.tags.mirror import Mirrored, read_tags, refresh_mirror
 from sync_worker.tags.outcome import TagOutcome, TagWarning
 from sync_worker.tags.plan import Planned, Snapshot
 from sync_worker.tags.repository import LinkRepository, OcppTagRepository
-from sync_worker.tags.writes import STEVE_ERRORS, LimitWrites
+from sync_worker.tags.writes import STEVE_ERRORS, LimitWrites, Progress
 
 log = structlog.get_logger(__name__)
 
@@ -66,10 +67,16 @@ class TagSync:
         self._meta = MetaTags(database, steve, self._writes)
         self._apps = AppTags(database, self._writes, self._meta)
 
-    async def reconcile_tags(self, run_id: int | None = None) -> TagOutcome:
-        """Mirror SteVe's tags and bring every limit to the policy's, as far as the guard allows."""
+    async def reconcile_tags(
+        self, run_id: int | None = None, outcome: TagOutcome | None = None, *, progress: Progress | None = None
+    ) -> TagOutcome:
+        """Mirror SteVe's tags and bring every limit to the policy's, as far as the guard allows.
+
+        ``outcome`` counts what is done while it is done; ``progress`` is called after each tag that was written.
+        """
+        outcome = TagOutcome() if outcome is None else outcome
         mirrored = await refresh_mirror(self._database, self._steve, run_id=run_id)
-        outcome = TagOutcome(seen=len(mirrored.tags), new=mirrored.new)
+        outcome.seen, outcome.new = len(mirrored.tags), mirrored.new
         if not mirrored.complete:
             outcome.warn(TagWarning.LIST_INCOMPLETE)
         if not self._policy.enabled:
@@ -80,7 +87,7 @@ class TagSync:
         blocks = [each for each in planned if each.blocks]
         verdict = self._judge(blocks, snapshot, mirrored, consents, outcome)
         opens = [each for each in planned if not each.blocks]
-        unanswered = await self._writes.carry_out([*verdict.allowed, *opens], outcome, run_id=run_id)
+        unanswered = await self._writes.carry_out([*verdict.allowed, *opens], outcome, run_id=run_id, progress=progress)
         if mirrored.complete and snapshot.links:
             await self._note_consents(verdict, consents, unanswered, run_id)
         await self._make_missing_meta_tags(outcome)
@@ -208,8 +215,10 @@ class TagSync:
         if TagWarning.STEVE_UNREACHABLE in outcome.warnings:
             return
         for user_id in await self._meta.missing(NEW_META_TAGS):
+            stop_if_asked()
             try:
-                await self._meta.ensure(user_id)
+                with interruptible_by(None):
+                    await self._meta.ensure(user_id)
             except STEVE_ERRORS as error:
                 log.warning("meta_tag_failed", user=str(user_id), reason=str(error))
                 outcome.failed += 1

@@ -3,12 +3,13 @@
 Tags of our own are made here too, by the same decision.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import structlog
 
 from polaris_common.db import Database, UnitOfWork
 from polaris_common.domain.tag_limit import BLOCKED, LimitDecision
+from polaris_common.interruption import interruptible_by, stop_if_asked
 from polaris_common.steve import SteveClient, SteveProtocolError, SteveRefused, SteveTag, SteveUnavailable
 from polaris_common.steve.tag_calls import NewTag, create_tag, tag_by_id
 from sync_worker.tags.outcome import TagOutcome, TagWarning
@@ -17,6 +18,8 @@ from sync_worker.tags.repository import LinkRepository, OcppTagRepository, TagCh
 from sync_worker.tags.steve_writer import TagWrite, WriteResult, set_limit
 
 log = structlog.get_logger(__name__)
+
+Progress = Callable[[], Awaitable[None]]
 
 STEVE_ERRORS = (SteveUnavailable, SteveProtocolError, SteveRefused)
 GIVE_UP_AFTER = 3
@@ -29,15 +32,26 @@ class LimitWrites:
     def __init__(self, database: Database, steve: SteveClient, *, protected: frozenset[str]) -> None:
         self._database, self._steve, self._protected = database, steve, protected
 
-    async def carry_out(self, planned: Sequence[Planned], outcome: TagOutcome, *, run_id: int | None) -> set[str]:
-        """Write each tag whose plan still holds, counting in ``outcome``.
+    async def carry_out(
+        self,
+        planned: Sequence[Planned],
+        outcome: TagOutcome,
+        *,
+        run_id: int | None,
+        progress: Progress | None = None,
+    ) -> set[str]:
+        """Write each tag whose plan still holds, counting in ``outcome``; ``progress`` is called after each.
 
         The idTags (lower case) that got no clear answer: trying again soon helps them, and only them.
         """
         unanswered: list[str] = []
         in_a_row = 0
         for position, each in enumerate(planned):
-            answered = await self._try(each, outcome, run_id)
+            stop_if_asked()
+            with interruptible_by(None):
+                answered = await self._try(each, outcome, run_id)
+            if progress is not None:
+                await progress()
             in_a_row = 0 if answered else in_a_row + 1
             if not answered:
                 unanswered.append(each.tag.id_tag.lower())

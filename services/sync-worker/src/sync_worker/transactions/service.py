@@ -189,9 +189,15 @@ class TransactionSync:
         return looked
 
     async def _leave_to_a_run(self) -> None:
-        """There is more than a poll may read: what it stores now could leave a hole, so a whole pass is owed."""
+        """There is more than a poll may read: what it stores now could leave a hole, so a whole pass is owed.
+
+        At once, unless an operator has just cancelled one: then the next regular run makes it.
+        """
         async with self.database.unit_of_work() as uow:
             await ScheduleRepository(uow).owe_whole_pass()
-            await SyncRunRepository(uow).request(Trigger.BACKLOG)
+            runs = SyncRunRepository(uow)
+            if await runs.last_was_cancelled():
+                return
+            await runs.request(Trigger.BACKLOG)
             uow.after_commit(self._jobs.sync_run)
         log.info("backlog_left_to_a_run")
