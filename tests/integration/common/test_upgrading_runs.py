@@ -1,4 +1,7 @@
-"""Runs of an installation that is upgraded keep their outcome, and the one that waits can be cancelled."""
+"""Runs of an installation that is upgraded keep their outcome, and the one that waits can be cancelled.
+
+Its old webhooks are forgotten.
+"""
 
 import uuid
 
@@ -7,6 +10,7 @@ from sqlalchemy import text
 from polaris_cli.embedded import EmbeddedPostgres
 from polaris_common.charging.sync_runs import SyncRunRepository
 from polaris_common.db import Database
+from polaris_common.lago.inbox import delete_old
 from polaris_common.migrations.runner import upgrade
 from polaris_common.settings import DatabaseSettings
 
@@ -17,6 +21,10 @@ POPULATE = (
         " ('operator', 'requested', NULL, NULL, NULL)"
     ),
     "INSERT INTO sync_run_segments (sync_run_id, segment, status) SELECT id, 'tag_linking', 'warning' FROM sync_runs",
+    (
+        "INSERT INTO lago_webhook_events (unique_key, body_sha256, webhook_type, payload, status, processed_at)"
+        " VALUES ('old', '', 'plan.updated', '{}', 'processed', now() - interval '1 year')"
+    ),
 )
 
 
@@ -31,6 +39,7 @@ async def test_runs_and_their_segments_stay(postgres: EmbeddedPostgres) -> None:
         await upgrade(database)
         async with database.unit_of_work() as uow:
             await SyncRunRepository(uow).cancel(3)
+            assert await delete_old(uow) == 1
         async with database.unit_of_work() as uow:
             runs = (await uow.execute(text("SELECT status, error FROM sync_runs ORDER BY id"))).all()
             segments = (await uow.session.scalars(text("SELECT status FROM sync_run_segments"))).all()

@@ -143,7 +143,11 @@ async def test_what_has_served_its_time_is_forgotten_and_nothing_else(database: 
         "INSERT INTO sync_runs (trigger, status, started_at, completed_at)"
         " VALUES ('test', 'completed', now(), now() - interval '{} days')"
     )
-    await _execute(database, *(each.format(days) for each in (audit, runs) for days in (91, 89)))
+    webhooks = (
+        "INSERT INTO lago_webhook_events (unique_key, body_sha256, webhook_type, payload, status, processed_at)"
+        " VALUES ('{0}', '', 'plan.updated', '{{}}', 'processed', now() - interval '{0} days')"
+    )
+    await _execute(database, *(each.format(days) for each in (audit, runs, webhooks) for days in (91, 89)))
     await _execute(database, *(each.format(hours) for each in (keys, failures, tokens) for hours in (23, 25)))
     session = (
         "INSERT INTO auth_sessions (user_id, token_hash, expires_at)"
@@ -162,6 +166,7 @@ async def test_what_has_served_its_time_is_forgotten_and_nothing_else(database: 
         "auth_audit",
         "auth_sessions",
         "idempotency_keys",
+        "lago_webhook_events",
         "one_time_tokens",
         "sign_in_failures",
         "sync_runs",

@@ -14,7 +14,7 @@ from sqlalchemy import select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import SQLAlchemyError
 
-from polaris_common.db import Database, Repository
+from polaris_common.db import Database, Repository, UnitOfWork
 from polaris_common.lago import wire
 from polaris_common.lago.signatures import WebhookVerifier
 from polaris_common.models import LagoWebhookEvent
@@ -34,6 +34,22 @@ SELECT (SELECT count(*) FROM lago_webhook_events d WHERE d.status = 'dead' AND N
             WHERE r.replayed_from_id = coalesce(d.replayed_from_id, d.id) AND r.status = 'processed')) AS dead,
        (SELECT coalesce(sum(attempts), 0) FROM lago_webhook_events
         WHERE status = 'pending' AND last_error IS NOT NULL) AS failures
+""")
+
+RETENTION_DAYS = 90
+DELETED_AT_ONCE = 1_000
+
+# A webhook and its replays are one family: while one of them is dead or waits, all of it stays, so that it can still be
+# told whether the dead one was settled.
+_DELETE_OLD = text("""
+DELETE FROM lago_webhook_events WHERE id IN (
+    SELECT e.id FROM lago_webhook_events e
+    WHERE e.status = 'processed' AND e.processed_at < now() - make_interval(days => :days)
+      AND NOT EXISTS (SELECT 1 FROM lago_webhook_events f
+                      WHERE f.id = e.replayed_from_id AND f.status <> 'processed')
+      AND NOT EXISTS (SELECT 1 FROM lago_webhook_events f
+                      WHERE f.replayed_from_id = coalesce(e.replayed_from_id, e.id) AND f.status <> 'processed')
+    ORDER BY e.processed_at LIMIT :limit)
 """)
 
 _CLONE = text("""
@@ -78,6 +94,14 @@ class Trouble:
 
     dead: int
     failures: int
+
+
+async def delete_old(uow: UnitOfWork) -> int:
+    """Forget webhooks that went through longer ago than the retention, some at a time; how many.
+
+    What is dead or waits stays, however old it is.
+    """
+    return await uow.write(_DELETE_OLD, {"days": RETENTION_DAYS, "limit": DELETED_AT_ONCE})
 
 
 async def receive(database: Database, verifier: WebhookVerifier, raw_body: bytes, headers: Mapping[str, str]) -> Stored:

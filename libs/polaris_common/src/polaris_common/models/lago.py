@@ -143,6 +143,7 @@ class LagoWebhookEvent(Base):
         Index("lago_webhook_events_due_idx", "next_attempt_at", "id", postgresql_where="status = 'pending'"),
         Index("lago_webhook_events_type_idx", "webhook_type", text("received_at DESC")),
         Index("lago_webhook_events_customer_idx", "external_customer_id", text("received_at DESC")),
+        Index("lago_webhook_events_processed_idx", "processed_at", postgresql_where="status = 'processed'"),
         Index("lago_webhook_events_dead_idx", "id", postgresql_where="status = 'dead'"),
         Index("lago_webhook_events_replayed_idx", "replayed_from_id", postgresql_where="replayed_from_id IS NOT NULL"),
     )
