@@ -53,15 +53,17 @@ def redis_server() -> Iterator[EmbeddedRedis]:
 
 
 @pytest.fixture(scope="session")
-def databases(postgres: EmbeddedPostgres) -> Databases:
+def databases(postgres: EmbeddedPostgres) -> Iterator[Databases]:
     """The run's databases."""
-    return Databases(postgres)
+    made = Databases(postgres)
+    yield made
+    made.close()
 
 
 @pytest.fixture
-async def database_url(databases: Databases) -> str:
+def database_url(databases: Databases) -> str:
     """The address of a migrated database that only this test uses."""
-    return await databases.fresh()
+    return databases.fresh()
 
 
 @pytest.fixture

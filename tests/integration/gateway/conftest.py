@@ -10,6 +10,7 @@ from tests.support.gateway import ADMIN_URL, CUSTOMER_URL, PATIENT_SECONDS, Gate
 from tests.support.mail import Mailbox
 
 from gateway.app import create_app
+from gateway.ocpp.tap_facts import TapFactsQuery
 from gateway.settings import GatewaySettings
 from polaris_common.db import Database
 
@@ -20,6 +21,16 @@ _built: list[tuple[GatewaySettings, FastAPI]] = []
 def _a_busy_machine_is_no_slow_database(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gateway.app.BUDGET_SECONDS", PATIENT_SECONDS)
     monkeypatch.setattr("gateway.ocpp.replays.REDIS_BUDGET_SECONDS", PATIENT_SECONDS)
+
+
+@pytest.fixture(autouse=True)
+def _a_start_costs_no_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a gateway does ahead when it starts is nine transactions and three connections; test_ahead.py wants it."""
+
+    async def clean_up(_: Database) -> None: ...
+
+    monkeypatch.setattr("gateway.app.clean_up", clean_up)
+    monkeypatch.setattr(TapFactsQuery, "start", lambda _: None)
 
 
 @pytest.fixture
