@@ -258,6 +258,37 @@ async def test_a_usage_threshold_stops_sessions_only_when_it_says_so(
     assert [event["reason"] for event in await town.events("session.stop_wanted")] == ["usage_cap_exceeded"] * stopped
 
 
+THRESHOLD = ("subscription.usage_threshold_reached", "subscription", {"usage_threshold": {"amount_cents": 5_000}})
+ALERT = ("alert.triggered", "triggered_alert", {"alert_code": "spend", "crossed_thresholds": [{"value": "50"}]})
+ODD_ALERT = ("alert.triggered", "triggered_alert", {"alert_code": None, "crossed_thresholds": "odd"})
+
+
+@pytest.mark.parametrize("through_a_card", [True, False])
+@pytest.mark.parametrize(
+    ("webhook", "limit"), [(THRESHOLD, "5000"), (ALERT, "spend:50"), (ODD_ALERT, "alert.triggered")]
+)
+async def test_a_driver_hears_of_a_limit_of_usage_that_is_reached(
+    town: Town, post: Post, webhook: tuple[str, str, dict[str, Any]], limit: str, *, through_a_card: bool
+) -> None:
+    user = await town.user(lago_customer_external_id=None if through_a_card else "c-1")
+    await town.card("c-1", user_id=user)
+    town.subscribe(town.customer(), "s-1")
+    kind, object_type, content = webhook
+    subscription = "external_id" if object_type == "subscription" else "external_subscription_id"
+    await post.send(kind, object_type, {"lago_id": "x", "external_customer_id": "c-1", subscription: "s-1", **content})
+    row = await town.row("SELECT audience, payload FROM domain_events WHERE type = 'usage.limit_reached'")
+    assert row.audience == ["operators", f"user:{user}"]
+    assert row.payload == {"subscription": "s-1", "limit": limit}
+
+
+async def test_an_alert_about_a_wallet_is_no_limit_of_usage(town: Town, post: Post) -> None:
+    await town.user(lago_customer_external_id=town.customer())
+    await post.send(
+        "alert.triggered", "triggered_alert", {"lago_id": "x", "external_customer_id": "c-1", "lago_wallet_id": "w"}
+    )
+    assert (await town.notices(), await town.events("usage.limit_reached")) == (["lago_alert_triggered"], [])
+
+
 @pytest.mark.parametrize(
     ("kind", "object_type", "notice"),
     [

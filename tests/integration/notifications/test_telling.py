@@ -21,6 +21,7 @@ from polaris_common.events.catalogue import (
     ComponentRecovered,
     ReservationCancelled,
     SessionQuarantined,
+    UsageLimitReached,
     user_audience,
 )
 from polaris_common.models import Role
@@ -218,6 +219,16 @@ async def test_cards_that_go_off_are_told_to_their_driver(world: TellingWorld) -
         "cards.switched_off",
         "2 of your cards do not charge: the subscription has ended.",
     )
+
+
+async def test_a_limit_of_usage_is_told_to_its_driver_once_a_day_each(world: TellingWorld) -> None:
+    driver = await world.person()
+    theirs = Audience.operators_and(driver)
+    told = await world.tell(
+        *(UsageLimitReached(audience=theirs, subscription="s-1", limit=limit) for limit in ("500", "1000", "500"))
+    )
+
+    assert [(each.kind, each.severity, each.user_id) for each in told] == [("usage.limit_reached", "warn", driver)] * 2
 
 
 async def test_an_outage_and_its_end_are_told_by_name(world: TellingWorld) -> None:

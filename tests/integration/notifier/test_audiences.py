@@ -63,6 +63,7 @@ RECEIVERS: dict[str, tuple[str, frozenset[str]]] = {
     "reservation.cancelled": (FOR_BOTH, THEIRS),
     "invoice.updated": (FOR_BOTH, THEIRS),
     "cards.switched": (FOR_BOTH, STAFF),
+    "usage.limit_reached": (FOR_BOTH, STAFF),
     "card.reported_lost": (FOR_OPERATORS, STAFF),
     "component.down": (FOR_OPERATORS, STAFF),
     "component.recovered": (FOR_OPERATORS, STAFF),

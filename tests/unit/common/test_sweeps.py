@@ -15,6 +15,7 @@ OUTAGES = [
     IntegrityError("INSERT", {}, Exception("duplicate")),
     asyncpg.InterfaceError("closed"),
     asyncpg.PostgresConnectionError("lost"),
+    asyncpg.InternalClientError("got result for unknown protocol state 3"),
 ]
 
 

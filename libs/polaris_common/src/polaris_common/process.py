@@ -8,13 +8,13 @@ from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
-import asyncpg
 import structlog
 import uvloop
 from sqlalchemy.exc import SQLAlchemyError
 
 from polaris_common.alive import keep_alive_file
 from polaris_common.db import Database
+from polaris_common.db.outages import DATABASE_TROUBLE
 
 log = structlog.get_logger(__name__)
 
@@ -82,6 +82,6 @@ async def every(seconds: float, action: Callable[[], Awaitable[object]], *, name
     while True:
         try:
             await action()
-        except (OSError, TimeoutError, SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except DATABASE_TROUBLE as error:
             log.warning("sweep_failed", sweep=name, error=type(error).__name__)
         await asyncio.sleep(seconds)

@@ -35,6 +35,9 @@ OPERATIONS_SECONDS = 2
 STOPS_SECONDS = 2
 RESERVATIONS_SECONDS = 5
 READINGS_SECONDS = 10
+FINISH_SECONDS = 20.0
+"""A worker that is told to stop gives a run, and an operation on its way to a charger, so long to end; Docker waits 30.
+"""
 
 log = structlog.get_logger(__name__)
 
@@ -86,14 +89,16 @@ async def serve(settings: SyncWorkerSettings) -> None:
             except STEVE_ERRORS as problem:
                 log.warning("tag_sweep_failed", error=code_of(problem))
 
-        run_pulse = Pulse("run_if_due", runs.run_if_due, seconds=RUN_CHECK_SECONDS)
+        run_pulse = Pulse("run_if_due", runs.run_if_due, seconds=RUN_CHECK_SECONDS, finish_within=FINISH_SECONDS)
         poll_pulse = Pulse("live_poll", runs.live_poll, seconds=settings.sync_live_poll_seconds or None)
 
         async def look_for_stops() -> None:
             if await transactions.stop_expected():
                 await poll_pulse.ring()
 
-        operations_pulse = Pulse("operations", operations.run_due, seconds=OPERATIONS_SECONDS)
+        operations_pulse = Pulse(
+            "operations", operations.run_due, seconds=OPERATIONS_SECONDS, finish_within=FINISH_SECONDS
+        )
 
         async def fetch_readings() -> None:
             if settings.sync_readings_seconds:

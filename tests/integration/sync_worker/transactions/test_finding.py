@@ -1,13 +1,17 @@
 """Finding what changed: by id, by the report, by a whole pass, and never by start times alone."""
 
-from datetime import timedelta
+import re
+from dataclasses import replace
+from datetime import datetime, timedelta
 
 import pytest
 from tests.support.site import NOON, Site, build_site
 
 from polaris_common.db import Database
 from polaris_common.settings import RedisSettings
-from polaris_common.steve import SteveUnavailable
+from polaris_common.steve import SteveClient, SteveUnavailable
+from polaris_common.steve.transaction_calls import stop_report
+from polaris_common.steve.wire import SteveReportedStop
 from polaris_sim.faults import Fault, FaultRule
 from polaris_sim.steve import Profile
 
@@ -123,6 +127,25 @@ async def test_a_changed_stop_of_a_closed_session_shows_in_the_report_by_stop_ti
     )
     await site.run()
     assert (await site.session(transaction)).stop_wh == 8_000
+
+
+async def test_a_report_with_finer_times_than_the_list_has_shows_no_change(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SteVe keeps microseconds, and its list shows milliseconds."""
+    for hours in (6, 3):  # whatever SteVe is, ids 0 and 1 are asked for to find out
+        transaction = await site.charge(1_000, at=site.steve.clock.now() - timedelta(hours=hours))
+    await site.in_operation()
+
+    async def finer(steve: SteveClient, since: datetime, until: datetime) -> list[SteveReportedStop]:
+        fine = timedelta(microseconds=321)
+        stops = await stop_report(steve, since, until)
+        return [replace(each, stop_timestamp=each.stop_timestamp + fine) for each in stops]
+
+    monkeypatch.setattr("sync_worker.transactions.passes.stop_report", finer)
+    await site.run()
+    assert [path for path in site.requests.paths if "reports/csv" in path]
+    assert not [path for path in site.requests.paths if re.search(rf"transactionPk={transaction}(&|$)", path)]
 
 
 async def test_without_the_report_a_run_reads_recent_starts_besides(

@@ -214,6 +214,15 @@ class InvoiceUpdated(DomainEvent):
     webhook_type: str | None = None
 
 
+class UsageLimitReached(DomainEvent):
+    """What a subscription has used in this period has reached a limit that was set in Lago; its driver is told."""
+
+    type: ClassVar[str] = "usage.limit_reached"
+    subscription: str
+    limit: str
+    """Which one, as Lago names it."""
+
+
 class CardsSwitched(DomainEvent):
     """Cards went on or off with their subscription."""
 

@@ -8,12 +8,14 @@ from billing_bridge.ledger.service import Ledger
 from billing_bridge.mirror.cards import switch_cards
 from billing_bridge.mirror.entities import FEE, INVOICE, SUBSCRIPTION, Entity, NotMirrorable, Row
 from billing_bridge.mirror.repository import FINAL_INVOICE, MirrorRepository
+from billing_bridge.mirror.run_segments import Reading, RunSegments, Segment
 from billing_bridge.mirror.sweeps import (
     INVOICES,
     NEEDED_FOR_BILLING,
     WALLETS_SECONDS,
     Sweep,
     Sweeper,
+    Swept,
     subscriptions_of,
     wallets_of,
 )
@@ -36,7 +38,7 @@ class Mirror:
 
     def __init__(self, database: Database, lago: LagoClient, ledger: Ledger, gate: SafetyGate | None = None) -> None:
         self._database, self._lago, self._ledger, self._gate = database, lago, ledger, gate
-        self._sweeper = Sweeper(database, lago)
+        self._sweeper, self._segments = Sweeper(database, lago), RunSegments(database)
 
     async def refresh(self) -> None:
         """Read everything that billing needs now, unless another bridge is at it; then look again at what was held.
@@ -57,11 +59,8 @@ class Mirror:
             if not lock.held:
                 return
             try:
-                for sweep in INVOICES:
-                    await self._sweep_if_due(sweep)
-                await self.fetch_fees()
-                if await self._is_due(Component.LAGO_WALLETS, WALLETS_SECONDS):
-                    await self._note(Component.LAGO_WALLETS, await self._sweep_wallets())
+                await self._sweep_invoices_if_due()
+                await self._sweep_wallets_if_due()
             except (LagoUnavailable, LagoRefused) as error:
                 log.warning("lago_sweep_failed", error=type(error).__name__, reason=str(error))
 
@@ -109,9 +108,11 @@ class Mirror:
     async def _read_needed(self) -> bool:
         changed, believable = False, True
         problem: LagoUnavailable | LagoRefused | None = None
+        run_id = await self._segments.waiting(Segment.SUBSCRIPTIONS)
         for sweep in NEEDED_FOR_BILLING:
             try:
-                swept = await self._sweeper.run(sweep)
+                async with self._segments.recorded(run_id, Segment(f"lago_{sweep.entity.name}s")) as reading:
+                    reading.add(swept := await self._sweeper.run(sweep))
             except LagoUnavailable as away:
                 problem = away
                 break
@@ -121,7 +122,7 @@ class Mirror:
                 changed = changed or swept.changed > 0 or swept.deleted > 0
                 believable = believable and swept.believable
                 if sweep.entity is SUBSCRIPTION and swept.believable:
-                    await self._subscriptions_are_complete()
+                    await self._subscriptions_are_complete(run_id)
         if problem is not None:
             log.warning("lago_mirror_failed", error=type(problem).__name__, reason=str(problem))
         stopped = await self._gate.check() if self._gate is not None and problem is None else None
@@ -129,30 +130,44 @@ class Mirror:
         await self._note(Component.LAGO, code if believable else code or LIST_NOT_BELIEVED)
         return changed
 
-    async def _subscriptions_are_complete(self) -> None:
-        async with self._database.unit_of_work() as uow:
-            await switch_cards(uow)
+    async def _subscriptions_are_complete(self, run_id: int | None) -> None:
+        async with self._segments.recorded(run_id, Segment.CARDS) as reading, self._database.unit_of_work() as uow:
+            reading.add(Swept(changed=len(await switch_cards(uow))))
             await report(uow, Component.LAGO_MIRROR)
 
-    async def _sweep_if_due(self, sweep: Sweep) -> None:
-        if sweep.component is None or not await self._is_due(sweep.component, sweep.seconds):
-            return
-        try:
-            await self._sweeper.run(sweep)
-        except (LagoUnavailable, LagoRefused) as error:
-            await self._note(sweep.component, error_code(error))
-            raise
-        await self._note(sweep.component, None)
+    async def _sweep_invoices_if_due(self) -> None:
+        run_id = await self._segments.waiting(Segment.INVOICES)
+        async with self._segments.recorded(run_id, Segment.INVOICES) as reading:
+            for sweep in INVOICES:
+                if sweep.component is not None and await self._is_due(sweep.component, sweep.seconds):
+                    reading.add(await self._sweep(sweep, sweep.component))
+            await self.fetch_fees()
 
-    async def _sweep_wallets(self) -> str | None:
+    async def _sweep(self, sweep: Sweep, component: Component) -> Swept:
+        try:
+            swept = await self._sweeper.run(sweep)
+        except (LagoUnavailable, LagoRefused) as error:
+            await self._note(component, error_code(error))
+            raise
+        await self._note(component, None)
+        return swept
+
+    async def _sweep_wallets_if_due(self) -> None:
+        run_id = await self._segments.waiting(Segment.WALLETS)
+        async with self._segments.recorded(run_id, Segment.WALLETS) as reading:
+            if await self._is_due(Component.LAGO_WALLETS, WALLETS_SECONDS):
+                await self._note(Component.LAGO_WALLETS, await self._sweep_wallets(reading))
+
+    async def _sweep_wallets(self, reading: Reading) -> str | None:
         """Customer by customer; one whose wallets cannot be read loses none."""
         async with self._database.unit_of_work() as uow:
             customers = await MirrorRepository(uow).customers()
         problem, failed_in_a_row = None, 0
         for customer in customers:
             try:
-                await self._sweeper.run(wallets_of(customer))
+                reading.add(await self._sweeper.run(wallets_of(customer)))
             except (LagoUnavailable, LagoRefused) as error:
+                reading.add(Swept(skipped=1))
                 problem, failed_in_a_row = error_code(error), failed_in_a_row + 1
                 log.warning("lago_wallets_skipped", customer=customer, reason=str(error))
                 if failed_in_a_row == GIVE_UP_AFTER:

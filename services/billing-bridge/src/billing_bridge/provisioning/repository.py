@@ -31,6 +31,10 @@ class AccountRepository(Repository[User]):
         )
         return [owner for owner in (await self.uow.session.execute(query)).scalars() if owner is not None]
 
+    async def paid_by(self, customer: str) -> UUID | None:
+        """The account that the customer pays for: linked directly, else the owner of the newest card."""
+        return await self.of_customer(customer) or next(iter(await self.card_owners(customer)), None)
+
     async def with_email(self, email: str) -> User | None:
         """The account with that address, compared without case."""
         return await self.one_or_none(select(User).where(func.lower(User.email) == email.lower()))

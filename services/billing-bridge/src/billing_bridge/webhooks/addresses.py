@@ -30,8 +30,7 @@ async def follow_address(uow: UnitOfWork, customer: str) -> None:
 
 
 async def _account(uow: UnitOfWork, customer: str) -> User | None:
-    accounts = AccountRepository(uow)
-    found = await accounts.of_customer(customer) or next(iter(await accounts.card_owners(customer)), None)
+    found = await AccountRepository(uow).paid_by(customer)
     return await uow.session.get(User, found) if found else None
 
 

@@ -3,17 +3,17 @@
 Types that are not named here are kept in the inbox for audit and have no consequence. No mail is sent to anybody.
 """
 
-from sqlalchemy import select
-
 from billing_bridge.mirror.cards import cards_of, stop_sessions, switch_cards
+from billing_bridge.provisioning.repository import AccountRepository
 from billing_bridge.webhooks.addresses import follow_address
 from billing_bridge.webhooks.event_errors import bury_events
 from billing_bridge.webhooks.repository import Claimed
+from billing_bridge.webhooks.usage import stop_where_enforced, tell_limit
 from polaris_common.db import UnitOfWork
 from polaris_common.events.catalogue import Audience, InvoiceUpdated, OperatorNotice
 from polaris_common.lago import wire
 from polaris_common.lago.inbox import inner
-from polaris_common.models import LagoInvoice, LagoWallet, User
+from polaris_common.models import LagoInvoice, LagoWallet
 
 _INVOICE_NOTICES = {
     "invoice.created": "lago_invoice_created",
@@ -38,7 +38,9 @@ async def react(uow: UnitOfWork, event: Claimed) -> None:
         case "customer.created" | "customer.updated":
             await follow_address(uow, _needed(event.external_customer_id, "external_customer_id"))
         case "subscription.usage_threshold_reached":
-            await _usage_threshold(uow, event)
+            subscription = _needed(event.external_subscription_id, "external_subscription_id")
+            await tell_limit(uow, event)
+            await stop_where_enforced(uow, event, subscription)
         case kind if kind.startswith("subscription."):
             await _subscription(uow, event)
         case "wallet.depleted_ongoing_balance":
@@ -47,6 +49,7 @@ async def react(uow: UnitOfWork, event: Claimed) -> None:
             _notice(uow, event, "lago_wallet_transaction_payment_failure", severity="warn", source="wallet_transaction")
         case "alert.triggered":
             _notice(uow, event, "lago_alert_triggered", severity="warn", source="alert")
+            await tell_limit(uow, event)
         case "events.errors":
             await bury_events(uow, inner(event.payload))
         case "event.error":
@@ -67,18 +70,6 @@ async def _subscription(uow: UnitOfWork, event: Claimed) -> None:
         )
 
 
-async def _usage_threshold(uow: UnitOfWork, event: Claimed) -> None:
-    """Only an alert that says so stops sessions."""
-    carried = inner(event.payload)
-    alert = wire.nested(event.payload, "alert") or wire.nested(carried, "alert")
-    enforced = (alert.get("enforce_stop"), wire.nested(alert, "metadata").get("enforce_stop"))
-    if not any(value is True or value == "true" for value in enforced):
-        return
-    subscription = _needed(event.external_subscription_id, "external_subscription_id")
-    cards = await cards_of(uow, customer=event.external_customer_id, subscription=subscription)
-    await stop_sessions(uow, cards, reason="usage_cap_exceeded")
-
-
 async def _wallet_depleted(uow: UnitOfWork, event: Claimed) -> None:
     """Stop the customer's sessions, unless the wallet has been filled again since."""
     wallet = await uow.session.get(LagoWallet, event.lago_object_id) if event.lago_object_id else None
@@ -94,10 +85,10 @@ async def _invoice(uow: UnitOfWork, event: Claimed) -> None:
     lago_id = _needed(event.lago_object_id, "lago_id")
     invoice = await uow.session.get(LagoInvoice, lago_id)
     customer = invoice.external_customer_id if invoice else event.external_customer_id
-    payer = select(User.id).where(User.lago_customer_external_id == customer)
+    driver = await AccountRepository(uow).paid_by(customer) if customer else None
     uow.emit(
         InvoiceUpdated(
-            audience=Audience.operators_and(await uow.session.scalar(payer) if customer else None),
+            audience=Audience.operators_and(driver),
             invoice_id=lago_id,
             status=("deleted" if invoice.deleted_at else invoice.status) if invoice else None,
             payment_status=invoice.payment_status if invoice else None,

@@ -32,6 +32,7 @@ from polaris_common.events.catalogue import (
     SessionStopped,
     SessionStopWanted,
     SignedInByCard,
+    UsageLimitReached,
 )
 from polaris_common.models import ReservationStatus, Role
 from polaris_common.notifications.topics import Severity, SourceType, Topic
@@ -103,6 +104,11 @@ DRIVERS = (
         "A payment failed", "Your invoice could not be paid.",
         when=lambda payload: payload.get("paymentStatus") == "failed",
         source=SourceType.INVOICE, source_id="invoiceId", once=Once.A_DAY,
+    ),
+    Rule(
+        "usage.limit_reached", UsageLimitReached, CUSTOMER, Topic.INVOICES, WARN,
+        "A limit of usage is reached", "What you have charged in this billing period has reached a limit.",
+        source=SourceType.SYSTEM, source_id="subscription", once=Once.A_DAY, subject="limit",
     ),
     Rule(
         "cards.switched_off", CardsSwitched, CUSTOMER, Topic.CARDS, WARN,

@@ -33,6 +33,7 @@ from polaris_common.events.catalogue import (
     SessionStopped,
     SessionStopWanted,
     SignedInByCard,
+    UsageLimitReached,
 )
 from polaris_common.events.live import ChargerStateChanged, SyncCompleted, SyncProgress, SyncStarted, TagSeen
 
@@ -71,7 +72,14 @@ TOPICS: dict[str, frozenset[str]] = {
     "operations": frozenset({OperationCompleted.type}),
     "reservations": frozenset({ReservationChanged.type, ReservationCancelled.type}),
     "billing": frozenset(
-        {EventsRequeued.type, BooksDiffer.type, LateEnergy.type, BillingStopped.type, BillingResumed.type}
+        {
+            EventsRequeued.type,
+            BooksDiffer.type,
+            LateEnergy.type,
+            BillingStopped.type,
+            BillingResumed.type,
+            UsageLimitReached.type,
+        }
     ),
     "notices": frozenset({OperatorNotice.type, QrSignInSuspicious.type, ComponentDown.type, ComponentRecovered.type}),
     "accounts": frozenset({CustomerAccountProvisioned.type, CustomerAccountBlocked.type, SignedInByCard.type}),
