@@ -24,12 +24,15 @@ async def test_books_that_agree_have_no_findings(either_store: World) -> None:
 
 async def test_an_event_that_waits_too_long_is_found(world: World) -> None:
     driver = await world.driver()
-    transaction = await world.charge(driver.card, 700)
+    transactions = [await world.charge(driver.card, wh) for wh in (700, 800)]
     await world.runs.live_poll()
     await world.ledger.bill_due()
     await world.execute("UPDATE lago_events SET created_at = now() - interval '10 minutes'")
     await world.reconciliation.check()
-    assert await _findings(world) == [("undelivered", f"steve_tx_{transaction}_100000_100700", 700)]
+    assert await _findings(world) == [("undelivered", f"subscription:{driver.subscription}", 1_500)]
+    finding = await world.row("SELECT transaction_ids, event_count FROM reconciliation_findings")
+    assert finding.transaction_ids[0] == f"steve_tx_{transactions[0]}_100000_100700"
+    assert finding.event_count == 2
 
 
 async def test_an_unreachable_lago_neither_finds_nor_resolves_anything(world: World) -> None:

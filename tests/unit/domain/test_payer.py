@@ -112,3 +112,15 @@ def test_a_session_that_began_on_a_flat_rate_stays_there_whatever_plan_the_drive
     assert payer(began, flat, _sub("metered all along"), metered) != Never(NeverReason.FLAT_RATE)
     assert payer(NOW, flat, metered) == Pays("s", NOW, False)
     assert payer(None, flat, metered) == Pays("s", NOW, False)
+
+
+def test_energy_that_a_stations_clock_puts_into_the_future_is_billed_now_and_not_in_years() -> None:
+    assert _decide(_owner(), _sub("a"), usage_at=NOW + timedelta(days=40_000)) == Pays("a", NOW, False)
+
+
+def test_a_stamp_is_in_the_open_period_although_our_clock_is_behind_lagos() -> None:
+    behind = MARCH - timedelta(seconds=20)
+    for usage_at in (MARCH - timedelta(hours=1), MARCH + timedelta(hours=1)):
+        decision = _decide(_owner(), _sub("a"), usage_at=usage_at, now=behind)
+        assert isinstance(decision, Pays)
+        assert MARCH <= decision.stamp < MARCH + timedelta(seconds=1)

@@ -43,6 +43,7 @@ OF_OUR_SERVICES = {
     "lago_plan_without_charge",
     "mail_given_up",
     "reservation_not_held",
+    "steve_ids_used_again",
     "tag_blocks_need_consent",
 }
 """What our services tell operators besides."""

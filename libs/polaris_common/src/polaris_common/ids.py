@@ -19,10 +19,14 @@ def new_request_id() -> str:
     return uuid.uuid4().hex
 
 
-def lago_transaction_id(steve_transaction_id: int, from_wh: int, to_wh: int, layer: int = 0) -> str:
+def lago_transaction_id(
+    steve_transaction_id: int, from_wh: int, to_wh: int, layer: int = 0, *, earlier_charges: int = 0
+) -> str:
     """The Lago event id of one slice: the same slice has the same id for ever, whoever sends it and when.
 
-    ``layer``: 0 for energy sold first; corrections have their own ids.
+    ``layer``: 0 for energy sold first; corrections have their own ids. ``earlier_charges``: how many charges SteVe had
+    under the same id before (a replaced SteVe counts anew).
     """
-    slice_id = f"steve_tx_{steve_transaction_id}_{from_wh}_{to_wh}"
+    charge = f".{earlier_charges + 1}" if earlier_charges else ""
+    slice_id = f"steve_tx_{steve_transaction_id}{charge}_{from_wh}_{to_wh}"
     return slice_id if layer == 0 else f"{slice_id}_r{layer}"

@@ -176,6 +176,21 @@ async def test_the_report_has_the_stops_of_a_time_span_by_stop_time(site: Site) 
     assert await stop_report(site.client, NOON, ended) == []
 
 
+@pytest.mark.parametrize("nothing", ["", "null", "NULL", "{null}"])
+async def test_a_line_of_the_report_that_cannot_be_read_hides_no_other(nothing: str) -> None:
+    lines = (
+        "transaction_pk,stop_event_actor,stop_timestamp,stop_value",
+        f"1,{nothing},{nothing},{nothing}",
+        "2,station,not a time,5",
+        "x,station,2026-03-01T12:00:00Z,5",
+        "4,station,2026-03-01T12:00:00Z,5",
+    )
+    answer = httpx.Response(200, headers={"content-type": "text/csv"}, text="\n".join(lines))
+    client = SteveClient(STEVE, transport=httpx.MockTransport(lambda request: answer))
+    assert [stop.transaction_id for stop in await stop_report(client, NOON, NOON)] == [4]
+    await client.close()
+
+
 async def test_ids_that_do_not_exist_are_simply_missing_from_the_answer(any_steve: Site) -> None:
     site = any_steve
     transaction = await site.charge()

@@ -7,6 +7,8 @@ import pytest
 from tests.support.site import NOON, Site
 
 from polaris_common.domain.session_state import Limits
+from polaris_common.steve import SteveProtocolError
+from sync_worker.transactions import passes
 
 
 async def test_a_session_longer_than_any_look_back_settles_when_it_stops(any_steve: Site) -> None:
@@ -307,3 +309,18 @@ async def test_a_session_of_an_unmapped_tag_is_recorded_and_finds_its_owner_late
     await site.execute("INSERT INTO tag_mappings (id_tag) VALUES ('card0001')")
     await site.run()
     assert (await site.session(transaction)).tag_mapping_id is not None
+
+
+async def test_a_report_that_cannot_be_read_spoils_no_run(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The names of its columns are SteVe's to change; what it would have shown is in the list of the last 30 days."""
+
+    async def unreadable(*_: object) -> None:
+        raise SteveProtocolError("columns with other names")
+
+    await site.in_operation()
+    monkeypatch.setattr(passes, "stop_report", unreadable)
+    transaction = await site.charge(4_000)
+    await site.run()
+    run = await site.row("SELECT status, error FROM sync_runs ORDER BY id DESC LIMIT 1")
+    assert tuple(run) == ("completed", None)
+    assert await site.state(transaction) == ("settled", None)

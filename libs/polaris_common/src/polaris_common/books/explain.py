@@ -12,7 +12,8 @@ from polaris_common.db import UnitOfWork
 from polaris_common.energy import kwh_text
 
 _SESSION = text("""
-SELECT s.id, s.steve_transaction_id, s.charge_box_id, s.connector_id, s.id_tag, s.started_at, s.start_wh, s.stopped_at,
+SELECT s.id, s.steve_transaction_id, s.former_transaction_id, s.charge_box_id, s.connector_id, s.id_tag,
+       s.started_at, s.start_wh, s.stopped_at,
        s.stop_wh, s.stop_reason, s.stop_actor, s.state, s.quarantine_reason, s.settle_after, s.vanished_at,
        s.user_id, s.tag_mapping_id, m.display_name AS mapping, m.is_active AS mapping_active,
        m.lago_customer_external_id AS customer

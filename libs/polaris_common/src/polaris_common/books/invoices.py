@@ -9,7 +9,7 @@ from sqlalchemy import text
 
 from polaris_common.books.event_diff import wh_of
 from polaris_common.books.lago_check import after_second
-from polaris_common.books.three_way import SIGNED_WH, Difference, Kind
+from polaris_common.books.three_way import MAX_IDS, SIGNED_WH, Difference, Kind
 from polaris_common.db import UnitOfWork
 from polaris_common.lago import wire
 
@@ -48,6 +48,22 @@ WHERE p.until > (SELECT min(started_at) FROM energy_slices)
 """)
 
 
+# A subscription that has ended has no period that such energy could count in; where another one runs under the same
+# name, it has.
+_AFTER_THE_END = text(f"""
+SELECT a.subscription_external_id AS subscription, sum({SIGNED_WH}) AS wh, count(*) AS events,
+       (array_agg(e.transaction_id ORDER BY e.id))[1 : {MAX_IDS}] AS transaction_ids
+FROM (SELECT external_id, max(terminated_at) AS ended_at FROM lago_subscriptions WHERE deleted_at IS NULL
+      GROUP BY external_id
+      HAVING bool_and(status IN ('terminated', 'canceled')) AND max(mirrored_at) > now() - make_interval(days => :days)
+     ) AS s
+JOIN energy_slices a ON a.subscription_external_id = s.external_id AND (a.ended_at > s.ended_at OR a.late)
+JOIN lago_events e ON e.slice_id = a.id AND e.status = 'delivered'
+WHERE (e.body::json->>'timestamp')::numeric > extract(epoch FROM s.ended_at)
+GROUP BY a.subscription_external_id HAVING sum({SIGNED_WH}) <> 0
+""")
+
+
 @dataclass(frozen=True)
 class _Period:
     """What one invoice covers of one subscription."""
@@ -59,7 +75,10 @@ class _Period:
 
 
 async def invoice_differences(uow: UnitOfWork, *, metric_code: str) -> list[Difference]:
-    """The mirrored invoices that bill other energy than the ledger has for their period; positive: too little."""
+    """The mirrored invoices that bill other energy than the ledger has for their period; positive: too little.
+
+    Also energy that no invoice will ever bill, because Lago had ended the subscription before it was used.
+    """
     periods: list[_Period] = []
     for row in await uow.execute(_INVOICES, {"days": WITHIN_DAYS}):
         periods += _periods(row.lago_id, row.periods)
@@ -76,6 +95,17 @@ async def invoice_differences(uow: UnitOfWork, *, metric_code: str) -> list[Diff
         if difference:
             subject = f"invoice:{row.invoice}:{row.subscription}"
             found.append(Difference(Kind.INVOICE_DIFFERS, subject, difference, row.subscription))
+    found += [
+        Difference(
+            Kind.INVOICE_DIFFERS,
+            f"subscription:{row.subscription}:after-its-end",
+            int(row.wh),
+            row.subscription,
+            transaction_ids=tuple(row.transaction_ids),
+            event_count=row.events,
+        )
+        for row in await uow.execute(_AFTER_THE_END, {"days": WITHIN_DAYS})
+    ]
     return sorted(found, key=lambda each: each.subject)
 
 

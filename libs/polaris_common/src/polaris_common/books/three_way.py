@@ -9,6 +9,9 @@ from sqlalchemy import text
 
 from polaris_common.db import UnitOfWork
 
+UNDECIDED_SECONDS = 900.0
+"""A settled session that billing has not got through in so long is one that it stumbles over."""
+
 MAX_IDS = 50
 """So many of the events that differ are kept by name; the count is of all."""
 
@@ -74,17 +77,26 @@ SELECT s.id, s.steve_transaction_id, b.subscription_external_id, s.stop_wh - s.s
 FROM charging_sessions s
 LEFT JOIN session_billing b ON b.session_id = s.id
 LEFT JOIN sold ON sold.session_id = s.id
-WHERE s.state = 'settled' AND s.billed_revision = s.revision
+WHERE s.state = 'settled'
+  AND (s.billed_revision = s.revision OR s.updated_at < now() - make_interval(secs => :undecided))
   AND (b.session_id IS NULL OR b.status = 'billed' OR b.status = 'billing')
   AND s.stop_wh - s.start_wh <> coalesce(sold.wh, 0)
 ORDER BY s.id
 """)
 
-_EVENT_DIFFERENCES = text(f"""
-SELECT e.transaction_id, e.status, a.subscription_external_id, a.session_id, {SIGNED_WH} AS wh
+_QUARANTINED = text(f"""
+SELECT e.transaction_id, a.subscription_external_id, a.session_id, {SIGNED_WH} AS wh
 FROM lago_events e JOIN energy_slices a ON a.id = e.slice_id
-WHERE e.status = 'quarantined' OR (e.status = 'pending' AND e.created_at < now() - make_interval(secs => :grace))
-ORDER BY e.id
+WHERE e.status = 'quarantined' ORDER BY e.id
+""")
+
+# By subscription, because a Lago that is away for a day leaves any number of events waiting.
+_UNDELIVERED = text(f"""
+SELECT a.subscription_external_id AS subscription, sum({SIGNED_WH}) AS wh, count(*) AS events,
+       (array_agg(e.transaction_id ORDER BY e.id))[1 : {MAX_IDS}] AS transaction_ids
+FROM lago_events e JOIN energy_slices a ON a.id = e.slice_id
+WHERE e.status = 'pending' AND e.created_at < now() - make_interval(secs => :grace)
+GROUP BY a.subscription_external_id ORDER BY a.subscription_external_id
 """)
 
 _TOTALS = text(f"""
@@ -114,12 +126,19 @@ ORDER BY s.external_id
 async def internal_differences(uow: UnitOfWork, *, grace_seconds: float = 0) -> list[Difference]:
     """Register ↔ ledger and ledger ↔ delivered; events younger than ``grace_seconds`` may still be on their way."""
     found = []
-    for row in await uow.execute(_SESSION_DIFFERENCES):
+    for row in await uow.execute(_SESSION_DIFFERENCES, {"undecided": UNDECIDED_SECONDS}):
         kind = Kind.LEDGER_SHORT if row.wh > 0 else Kind.LEDGER_EXCESS
         found.append(Difference(kind, f"session:{row.id}", int(row.wh), row.subscription_external_id, row.id))
-    for row in await uow.execute(_EVENT_DIFFERENCES, {"grace": grace_seconds}):
-        kind = Kind.QUARANTINED if row.status == "quarantined" else Kind.UNDELIVERED
-        found.append(Difference(kind, row.transaction_id, int(row.wh), row.subscription_external_id, row.session_id))
+    for row in await uow.execute(_QUARANTINED):
+        whose = (row.subscription_external_id, row.session_id)
+        found.append(Difference(Kind.QUARANTINED, row.transaction_id, int(row.wh), *whose))
+    for row in await uow.execute(_UNDELIVERED, {"grace": grace_seconds}):
+        subject, ids = f"subscription:{row.subscription}", tuple(row.transaction_ids)
+        found.append(
+            Difference(
+                Kind.UNDELIVERED, subject, int(row.wh), row.subscription, transaction_ids=ids, event_count=row.events
+            )
+        )
     return found
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
 from polaris_common.domain.session_state import (
@@ -15,12 +15,19 @@ from polaris_common.domain.session_state import (
     State,
     Verdict,
     judge,
+    read_register,
 )
 from polaris_common.domain.tag_owner import MappingValue
 from polaris_common.steve.wire import SteveTransaction
 
 MANUAL_STOP_SETTLES_AFTER = timedelta(minutes=15)
 """How long a manual stop waits for the station's own stop, which may carry another value."""
+
+SAME_START = timedelta(seconds=1)
+"""Versions of SteVe show a time more or less exactly."""
+ZONES_APART = timedelta(hours=26)
+ZONE_STEP = timedelta(minutes=15)
+"""How far apart, and in which steps, the world's time zones are."""
 
 DERIVED = ("state", "quarantine_reason", "start_wh", "stop_wh", "stopped_at", "stop_reason", "stop_actor")
 """The columns that SteVe's answer decides."""
@@ -62,7 +69,7 @@ class Kept(Enum):
     NOT_BELIEVED = "not_believed"
     """A settled session keeps its value: what SteVe shows now cannot be believed."""
     ANOTHER = "another"
-    """SteVe has used the id again for something else (its database was replaced)."""
+    """SteVe has used the id again for something else (its database was replaced, or is an older one)."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +119,7 @@ def changed_values(
 
     A settled session changes only when SteVe's values do, and never goes back.
     """
-    if _is_another(known, transaction):
+    if is_another(known, transaction):
         return Kept.ANOTHER
     settled_by_time = known.settle_after is not None and known.settle_after <= rules.now
     verdict = rules.verdict(transaction, settled_by_time=settled_by_time)
@@ -142,8 +149,35 @@ def _derived(transaction: SteveTransaction, verdict: Verdict) -> dict[str, Any]:
     }
 
 
-def _is_another(known: KnownSession, transaction: SteveTransaction) -> bool:
-    return (
-        known.charge_box_id.casefold() != transaction.charge_box_id.casefold()
-        and known.started_at != transaction.start_timestamp
+class Identity(Protocol):
+    """What never changes about a transaction, as we keep it."""
+
+    @property
+    def charge_box_id(self) -> str: ...
+    @property
+    def connector_id(self) -> int: ...
+    @property
+    def id_tag(self) -> str: ...
+    @property
+    def started_at(self) -> datetime: ...
+    @property
+    def start_wh(self) -> int | None: ...
+
+
+def is_another(known: Identity, transaction: SteveTransaction) -> bool:
+    """Whether SteVe shows another charge under the id of one that we know.
+
+    A charge box may be renamed, and a SteVe whose time zone was changed shows every start by some quarters of an hour
+    off (steve.md §1.3); whatever else differs is another charge. When in doubt it is the same: one charge taken for two
+    would be billed twice.
+    """
+    apart = abs(known.started_at - transaction.start_timestamp)
+    if apart < SAME_START:
+        return False
+    same_charge = (
+        known.charge_box_id.casefold() == transaction.charge_box_id.casefold()
+        and known.connector_id == transaction.connector_id
+        and known.id_tag.casefold() == transaction.id_tag.casefold()
+        and known.start_wh == read_register(transaction.start_value)
     )
+    return not (same_charge and apart <= ZONES_APART and apart % ZONE_STEP < SAME_START)

@@ -69,6 +69,32 @@ FROM gone WHERE s.id = gone.id
 RETURNING gone.state AS was, {_PREFIXED}
 """)
 
+# SteVe has used these ids again. What we have keeps its history under an id that no SteVe gives: the negative of ours.
+# By the stations' clocks, what was measured before the new charge began belongs to the old one.
+_REUSED = "unnest(CAST(:ids AS bigint[]), CAST(:starts AS timestamptz[])) AS v(id, began)"
+
+MOVE_READINGS = text(f"""
+UPDATE meter_readings AS r SET steve_transaction_id = -s.id
+FROM {_REUSED} JOIN charging_sessions AS s ON s.steve_transaction_id = v.id
+WHERE r.steve_transaction_id = v.id AND r.sampled_at < v.began
+""")
+
+MOVE_LIVE_METERS = text(f"""
+UPDATE live_meters AS m SET steve_transaction_id = -s.id
+FROM {_REUSED} JOIN charging_sessions AS s ON s.steve_transaction_id = v.id
+WHERE m.steve_transaction_id = v.id AND m.sampled_at < v.began
+""")
+
+GIVE_UP_IDS = text("""
+UPDATE charging_sessions SET former_transaction_id = steve_transaction_id, steve_transaction_id = -id
+WHERE steve_transaction_id = ANY(CAST(:ids AS bigint[]))
+""")
+
+FORMER = text("""
+SELECT former_transaction_id AS transaction_id, charge_box_id, connector_id, id_tag, started_at, start_wh
+FROM charging_sessions WHERE former_transaction_id = ANY(CAST(:ids AS bigint[]))
+""")
+
 # The live meter shows what was heard lately; its newest reading says whether it was the last.
 STOP_EXPECTED = text("""
 SELECT EXISTS (

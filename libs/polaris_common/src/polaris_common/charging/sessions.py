@@ -10,10 +10,22 @@ from sqlalchemy import Select, func, select, text, update
 from polaris_common.charging import session_events
 from polaris_common.charging.mappings import TagMappingRepository
 from polaris_common.charging.samples import LAST
-from polaris_common.charging.session_changes import KNOWN_COLUMNS, Kept, KnownSession, Rules, changed_values, new_values
+from polaris_common.charging.session_changes import (
+    KNOWN_COLUMNS,
+    Kept,
+    KnownSession,
+    Rules,
+    changed_values,
+    is_another,
+    new_values,
+)
 from polaris_common.charging.session_statements import (
     FOLLOWED,
+    FORMER,
+    GIVE_UP_IDS,
     INSERT,
+    MOVE_LIVE_METERS,
+    MOVE_READINGS,
     OPEN_SESSIONS,
     OWNERLESS_TAGS,
     SPANS,
@@ -43,12 +55,15 @@ class Applied:
     """When something last happened on each of those charge boxes, by the stations' clocks."""
     kept: list[tuple[int, Kept]] = field(default_factory=list)
     """SteVe's ids whose new values were not taken over, and why."""
+    reused: set[int] = field(default_factory=set)
+    """SteVe's ids that stand for another charge than before."""
 
     def add(self, more: "Applied") -> None:
         """Count another batch."""
         self.new, self.changed, self.held = self.new + more.new, self.changed + more.changed, self.held + more.held
         self.connectors |= more.connectors
         self.kept += more.kept
+        self.reused |= more.reused
 
 
 class ChargingSessionRepository(Repository[ChargingSession]):
@@ -78,8 +93,9 @@ class ChargingSessionRepository(Repository[ChargingSession]):
         return bool((await self.uow.execute(STOP_EXPECTED, {"within": within, "last": LAST})).scalar_one())
 
     async def highest_transaction_id(self) -> int:
-        """The highest SteVe id we know; 0 when we know none."""
-        return await self.uow.session.scalar(select(func.max(ChargingSession.steve_transaction_id))) or 0
+        """The highest SteVe id we know that SteVe still has, as far as we know; 0 when there is none."""
+        query = select(func.max(ChargingSession.steve_transaction_id)).where(ChargingSession.vanished_at.is_(None))
+        return await self.uow.session.scalar(query) or 0
 
     async def apply(
         self, seen: Sequence[SteveTransaction], *, limits: Limits | None = None, history: bool = False
@@ -95,27 +111,24 @@ class ChargingSessionRepository(Repository[ChargingSession]):
         owners = await self._owners(seen, known)
         fresh: list[dict[str, Any]] = []
         candidates: list[SteveTransaction] = []
+        others: list[SteveTransaction] = []
         for transaction in seen:
             row, owner = known.get(transaction.id), owners.get(transaction.id_tag.lower())
             if row is None:
                 fresh.append(new_values(transaction, owner, rules))
             elif (decision := changed_values(row, transaction, owner, rules)) is Kept.SAME:
                 applied.held += row.state == State.QUARANTINED
+            elif decision is Kept.ANOTHER:
+                others.append(transaction)
             elif isinstance(decision, Kept):
                 applied.held += 1
                 applied.kept.append((transaction.id, decision))
             else:
                 candidates.append(transaction)
         await self._change(candidates, owners, rules, applied)
+        fresh += await self._replace(others, owners, rules, applied)
         await self._insert(fresh, applied, history=history)
         return applied
-
-    async def known_ids(self, first: int, last: int) -> set[int]:
-        """Which SteVe ids from ``first`` to ``last`` we have."""
-        query = select(ChargingSession.steve_transaction_id).where(
-            ChargingSession.steve_transaction_id.between(first, last)
-        )
-        return set((await self.uow.session.execute(query)).scalars())
 
     async def present_ids(self, first: int, last: int) -> set[int]:
         """Which SteVe ids from ``first`` to ``last`` we have and believe to be in SteVe still."""
@@ -219,7 +232,9 @@ class ChargingSessionRepository(Repository[ChargingSession]):
         unowned = {
             transaction.id_tag
             for transaction in seen
-            if transaction.id not in known or known[transaction.id].tag_mapping_id is None
+            if transaction.id not in known
+            or known[transaction.id].tag_mapping_id is None
+            or is_another(known[transaction.id], transaction)
         }
         return await TagMappingRepository(self.uow).owners(unowned) if unowned else {}
 
@@ -252,7 +267,9 @@ class ChargingSessionRepository(Repository[ChargingSession]):
         locked = await self._known([transaction.id for transaction in candidates], lock=True)
         changed: list[KnownSession] = []
         for transaction in candidates:
-            was = locked[transaction.id]
+            was = locked.get(transaction.id)
+            if was is None:
+                continue  # another worker has just given the id to another charge
             values = changed_values(was, transaction, owners.get(transaction.id_tag.lower()), rules)
             if isinstance(values, Kept):
                 continue
@@ -263,6 +280,46 @@ class ChargingSessionRepository(Repository[ChargingSession]):
                 self._emit_end(session)
         await self._update(changed)
         applied.changed += len(changed)
+
+    async def _replace(
+        self,
+        others: Sequence[SteveTransaction],
+        owners: Mapping[str, MappingValue | None],
+        rules: Rules,
+        applied: Applied,
+    ) -> list[dict[str, Any]]:
+        """Make room for charges under ids that SteVe has used again; their columns.
+
+        A charge that has already lost its id to another one does not come back: SteVe shows one and the other in turn
+        (two workers with two SteVes?), and whatever we made of that would be billed twice.
+        """
+        if not others:
+            return []
+        locked = await self._known([transaction.id for transaction in others], lock=True)
+        leaving: list[SteveTransaction] = []
+        former: dict[int, list[Any]] = {}
+        for row in await self.uow.execute(FORMER, {"ids": list(locked)}):
+            former.setdefault(row.transaction_id, []).append(row)
+        for transaction in others:
+            known = locked.get(transaction.id)
+            if known is None or not is_another(known, transaction):
+                continue  # another worker has been here
+            if all(is_another(each, transaction) for each in former.get(transaction.id, ())):
+                leaving.append(transaction)
+            else:
+                applied.held += 1
+                applied.kept.append((transaction.id, Kept.ANOTHER))
+        if not leaving:
+            return []
+        ids = [transaction.id for transaction in leaving]
+        values = {"ids": ids, "starts": [transaction.start_timestamp for transaction in leaving]}
+        for statement in (MOVE_READINGS, MOVE_LIVE_METERS):
+            await self.uow.execute(statement, values)
+        await self.vanish(ids)
+        await self.uow.execute(GIVE_UP_IDS, values)
+        applied.reused |= set(ids)
+        rules = await self._rules(leaving, {}, rules.limits)
+        return [new_values(each, owners.get(each.id_tag.lower()), rules) for each in leaving]
 
     async def _update(self, changed: Sequence[KnownSession]) -> None:
         if changed:

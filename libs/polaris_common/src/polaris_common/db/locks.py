@@ -1,5 +1,6 @@
 """Locks that live exactly as long as the connection that holds them."""
 
+from contextlib import suppress
 from enum import IntEnum
 from types import TracebackType
 from typing import Any
@@ -7,6 +8,9 @@ from typing import Any
 import asyncpg
 
 from polaris_common.db.engine import Database
+
+GOODBYE_SECONDS = 5.0
+"""On a dead network a polite goodbye would wait for ever."""
 
 
 class LockName(IntEnum):
@@ -37,16 +41,23 @@ class AdvisoryLock:
         self._connection: asyncpg.Connection[Any] | None = None
 
     async def __aenter__(self) -> "AdvisoryLock":
-        self._connection = await self._database.connect_raw()
-        self.held = bool(await self._connection.fetchval("SELECT pg_try_advisory_lock($1)", int(self._name)))
+        connection = await self._database.connect_raw()
+        try:
+            self.held = bool(await connection.fetchval("SELECT pg_try_advisory_lock($1)", int(self._name)))
+        except BaseException:
+            connection.terminate()  # or it would keep a lock that nobody knows of
+            raise
+        self._connection = connection
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._connection is not None:
-            await self._connection.close()
         self.held = False
+        if self._connection is not None:
+            # A goodbye that fails ends the connection all the same, and must not hide what the work has raised.
+            with suppress(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                await self._connection.close(timeout=GOODBYE_SECONDS)
 
     @property
     def connection(self) -> "asyncpg.Connection[Any]":

@@ -123,18 +123,26 @@ def decide(
     if not paying:
         unknown = any(each.charges_energy is None for each in active)
         return Held(HoldReason.LAGO_NOT_MIRRORED) if unknown else Never(NeverReason.FLAT_RATE)
-    late, chosen = min((_is_late(each, usage_at, now), each.external_id) for each in paying)
-    return Pays(chosen, now if late else usage_at, late)
+    choices = (charged_to(each, usage_at=usage_at, now=now) for each in paying)
+    return min(choices, key=lambda pays: (pays.late, pays.subscription_external_id))
+
+
+def charged_to(subscription: SubscriptionValue, *, usage_at: datetime, now: datetime) -> Pays:
+    """The subscription pays for energy of ``usage_at``, with a stamp that Lago bills.
+
+    That is the time of use while its period is open. It is never later than now, whatever a station's clock says: Lago
+    bills a moment of the next century in the next century. Nor is it before the open period, should our clock be
+    behind Lago's.
+    """
+    open_since = subscription.open_since(now)
+    late = open_since is not None and usage_at < open_since
+    stamp = now if late else min(usage_at, now)
+    return Pays(subscription.external_id, stamp if open_since is None else max(stamp, open_since), late)
 
 
 def _flat_rate_at(moment: datetime, owner: MappingValue, subscriptions: Sequence[SubscriptionValue]) -> bool:
     in_force = [each for each in subscriptions if each.in_force(moment) and _belongs(each, owner)]
     return bool(in_force) and all(each.charges_energy is False for each in in_force)
-
-
-def _is_late(subscription: SubscriptionValue, usage_at: datetime, now: datetime) -> bool:
-    open_since = subscription.open_since(now)
-    return open_since is not None and usage_at < open_since
 
 
 def _belongs(subscription: SubscriptionValue, owner: MappingValue) -> bool:

@@ -101,10 +101,10 @@ def judge(seen: Observation, *, settled_by_time: bool, limits: Limits | None = N
     ``settled_by_time``: a manual stop has stood unchanged for the settling time. A stop without an actor (older SteVe)
     counts as the station's.
     """
-    start = _read(seen.start_value)
+    start = read_register(seen.start_value)
     if seen.stop_timestamp is None:
         return _open(start)
-    stop = _read(seen.stop_value)
+    stop = read_register(seen.stop_value)
     if start is None:
         return Verdict(State.QUARANTINED, None, stop, QuarantineReason.START_UNREADABLE)
     if stop is None:
@@ -173,7 +173,8 @@ def _most_wh(seen: Observation, limits: Limits) -> int:
     return limits.max_power_w * int(lasted.total_seconds()) // 3600
 
 
-def _read(text: str | None) -> int | None:
+def read_register(text: str | None) -> int | None:
+    """The Wh that SteVe's text says; None when it cannot be read."""
     try:
         return parse_wh(text)
     except EnergyError:

@@ -25,7 +25,7 @@ PAGE_SIZE = 100
 MAX_BATCH = 100
 """Lago refuses longer batches (LAGO_EVENTS_BATCH_MAX_LENGTH)."""
 
-_EVENTS_ACCEPTED = b'{"events":['
+_EVENTS_ACCEPTED = b'{"events":[{'
 """How Lago's answer to a batch begins: it repeats every event, and nobody needs them."""
 
 SUBSCRIPTION_STATUSES = ("active", "pending", "canceled", "terminated")
@@ -105,7 +105,9 @@ class LagoClient:
         except httpx.TransportError as error:
             raise LagoUnavailable(type(error).__name__) from error
         if response.status_code != HTTPStatus.OK or not response.content.startswith(_EVENTS_ACCEPTED):
-            _read(response)
+            accepted = _read(response).get("events")
+            if not isinstance(accepted, list) or not accepted:
+                raise LagoUnavailable("an answer without events")  # somebody else's 200
 
     async def events(
         self, *, subscription: str, code: str, since: datetime, until: datetime

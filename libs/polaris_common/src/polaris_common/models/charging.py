@@ -166,10 +166,19 @@ class ChargingSession(Base):
             "steve_transaction_id",
             postgresql_where="vanished_at IS NULL AND (stopped_at IS NULL OR stop_actor = 'manual')",
         ),
+        Index(
+            "charging_sessions_former_idx",
+            "former_transaction_id",
+            postgresql_where="former_transaction_id IS NOT NULL",
+        ),
+        Index("charging_sessions_present_idx", "steve_transaction_id", postgresql_where="vanished_at IS NULL"),
     )
 
     id: Mapped[BigId]
     steve_transaction_id: Mapped[int] = mapped_column(BigInteger, unique=True)
+    """SteVe's id; the negative of our own once SteVe has used its id again for another charge."""
+    former_transaction_id: Mapped[int | None] = mapped_column(BigInteger)
+    """The id that SteVe had given it, and uses for another charge by now."""
     charge_box_id: Mapped[str]
     connector_id: Mapped[int]
     id_tag: Mapped[str]

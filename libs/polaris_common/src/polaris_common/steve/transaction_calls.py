@@ -26,6 +26,8 @@ PKS_PER_REQUEST = 200
 """Keeps the address of an id query well under 8 KiB."""
 
 EVERYTHING = {"type": "ALL", "periodType": "ALL"}
+_REPORT_COLUMNS = ("transaction_pk", "stop_timestamp", "stop_value", "stop_event_actor")
+
 LAST_30_DAYS = {"type": "ALL", "periodType": "LAST_30"}
 """By start time; never enough by itself."""
 
@@ -73,14 +75,16 @@ async def transaction_detail(steve: SteveClient, transaction_id: int) -> SteveTr
 
 
 async def stop_report(steve: SteveClient, since: datetime, until: datetime) -> list[SteveReportedStop]:
-    """The stops of a time span by stop time: ``since`` included, ``until`` not (3.12 and newer)."""
+    """The stops of a time span by stop time: ``since`` included, ``until`` not (3.12 and newer).
+
+    A line that cannot be read hides no other; it is left to the nightly pass.
+    """
     response = await steve.answer("GET", "/transactions/reports/csv", {"from": to_wire(since), "to": to_wire(until)})
     if not response.headers.get("content-type", "").startswith("text/csv"):
         raise SteveProtocolError(f"SteVe answered {response.status_code} without CSV to the report by stop time")
-    lines = csv.DictReader(io.StringIO(response.text))
     try:
-        return [_reported(line) for line in lines if line["stop_timestamp"]]
-    except (KeyError, TypeError, ValueError, csv.Error) as error:
+        return list(filter(None, map(_reported, csv.DictReader(io.StringIO(response.text)))))
+    except (KeyError, csv.Error) as error:
         raise SteveProtocolError(f"SteVe answered a report we cannot read ({type(error).__name__})") from error
 
 
@@ -90,10 +94,10 @@ def _transactions(body: Any) -> SteveTransactions:
     return SteveTransactions.read(body)
 
 
-def _reported(line: Mapping[str, str]) -> SteveReportedStop:
-    return SteveReportedStop(
-        transaction_id=int(line["transaction_pk"]),
-        stop_timestamp=read_time(line["stop_timestamp"]),
-        stop_value=line["stop_value"],
-        stop_event_actor=line["stop_event_actor"] or None,
-    )
+def _reported(line: Mapping[str, str]) -> SteveReportedStop | None:
+    """The stop in a line; None where there is none, however SteVe writes that."""
+    number, stopped_at, value, actor = (line[name] for name in _REPORT_COLUMNS)
+    try:
+        return SteveReportedStop(int(number), read_time(stopped_at), value, actor or None)
+    except (TypeError, ValueError, OverflowError):
+        return None

@@ -21,7 +21,7 @@ def event_text(session: DueSession, cut: Cut, pays: Pays, *, index: int, layer: 
     energy = cut.to_wh - cut.from_wh
     kwh = kwh_text(-energy if layer % 2 else energy)
     event: dict[str, object] = {
-        "transaction_id": lago_transaction_id(session.steve_transaction_id, cut.from_wh, cut.to_wh, layer),
+        "transaction_id": transaction_id(session, cut, layer=layer),
         "external_subscription_id": pays.subscription_external_id,
         "code": metric_code,
         "timestamp": unix_text(pays.stamp),
@@ -42,6 +42,13 @@ def event_text(session: DueSession, cut: Cut, pays: Pays, *, index: int, layer: 
         },
     }
     return _encode(event)
+
+
+def transaction_id(session: DueSession, cut: Cut, *, layer: int) -> str:
+    """Lago's id of a slice's event."""
+    return lago_transaction_id(
+        session.steve_transaction_id, cut.from_wh, cut.to_wh, layer, earlier_charges=session.earlier_charges
+    )
 
 
 def unix_text(moment: datetime) -> str:

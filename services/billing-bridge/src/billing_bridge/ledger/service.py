@@ -7,7 +7,7 @@ from datetime import datetime
 
 import structlog
 
-from billing_bridge.ledger.event_text import event_text
+from billing_bridge.ledger.event_text import event_text, transaction_id
 from billing_bridge.ledger.repository import Decided, LedgerRepository, NewDecision, NewSlice
 from billing_bridge.ledger.session_books import Addition, DueSession, SessionBooks
 from billing_bridge.metrics import DECISIONS, LEDGER_BATCH_SECONDS, SLICES
@@ -21,7 +21,6 @@ from polaris_common.domain.payer import Decision, Held, Never, Pays, Subscriptio
 from polaris_common.domain.slicing import SlicePolicy
 from polaris_common.domain.tag_owner import MappingValue
 from polaris_common.events.catalogue import OPERATORS, Audience, LateEnergy
-from polaris_common.ids import lago_transaction_id
 from polaris_common.jobs import Jobs
 from polaris_common.models import BillingStatus
 from polaris_common.side_by_side import side_by_side
@@ -202,7 +201,7 @@ class Ledger:
             cut=piece,
             subscription=new.pays.subscription_external_id,
             late=new.pays.late,
-            transaction_id=lago_transaction_id(session.steve_transaction_id, piece.from_wh, piece.to_wh, layer),
+            transaction_id=transaction_id(session, piece, layer=layer),
             event=event_text(session, piece, new.pays, index=index, layer=layer, metric_code=self._metric_code),
         )
 

@@ -8,14 +8,24 @@ from typing import NamedTuple
 from polaris_common.charging.meters import Reading
 from polaris_common.domain.billing_days import midnights
 from polaris_common.domain.corrections import Correction, Layered, corrections
-from polaris_common.domain.payer import Decision, Held, HoldReason, Never, NeverReason, Pays, SubscriptionValue, decide
+from polaris_common.domain.payer import (
+    Decision,
+    Held,
+    HoldReason,
+    Never,
+    NeverReason,
+    Pays,
+    SubscriptionValue,
+    charged_to,
+    decide,
+)
 from polaris_common.domain.slicing import Cut, Point, SlicePolicy, cut
 from polaris_common.domain.tag_owner import MappingValue
 from polaris_common.models import SessionState
 
 
 class DueSession(NamedTuple):
-    """The columns of ``charging_sessions`` that billing looks at."""
+    """What billing looks at of a charging session."""
 
     id: int
     steve_transaction_id: int
@@ -30,6 +40,8 @@ class DueSession(NamedTuple):
     tag_mapping_id: int | None
     revision: int
     billed_revision: int
+    earlier_charges: int
+    """How many charges SteVe had under the same transaction id before."""
 
     @property
     def is_new(self) -> bool:
@@ -82,12 +94,14 @@ class SessionBooks:
         begin = self._begin(session.start_wh)
         decision: Decision | None = None
         for each, layer, below in self._wanted(begin, session.start_wh, stop):
-            decision = self._payer(each.usage_at)
+            refund = self._refund(below) if layer % 2 else None
+            decision = refund or self._payer(each.usage_at)
             if not isinstance(decision, Pays):
                 return decision
-            if layer % 2:
-                decision = self._refund(below, decision)
             self.additions.append(Addition(each, layer, decision))
+        if decision is None and stop is not None and self.slices:
+            last = self.slices[-1]
+            return Pays(last.subscription_external_id, last.ended_at, late=False)  # all sold, whoever pays by now
         return decision or self._payer(begin.at)
 
     def _wanted(self, begin: Point, start_wh: int, stop: Point | None) -> Iterator[tuple[Cut, int, Layered | None]]:
@@ -123,15 +137,13 @@ class SessionBooks:
             unsold_since=None if self.slices else self.session.started_at,
         )
 
-    def _refund(self, below: Layered | None, pays: Pays) -> Pays:
-        """Energy is taken back from the subscription that paid, as long as Lago still bills it."""
+    def _refund(self, below: Layered | None) -> Pays | None:
+        """Energy is taken back from the subscription that paid, whoever pays now; None when that has ended."""
         paid = self.payers.get(below.subscription_external_id, ()) if below is not None else ()
         payer = next((each for each in paid if each.status == "active"), None)
         if payer is None or below is None:
-            return pays
-        open_since = payer.open_since(self.now)
-        late = open_since is not None and below.ended_at < open_since
-        return Pays(payer.external_id, self.now if late else below.ended_at, late)
+            return None
+        return charged_to(payer, usage_at=below.ended_at, now=self.now)
 
 
 def _as_cut(correction: Correction) -> Cut:

@@ -22,15 +22,17 @@ WHERE id IN (
     ORDER BY e.id FOR UPDATE OF e SKIP LOCKED)
 """)
 
-# A period that has ended since Lago told us of it counts as closed, as in ``domain.payer``.
+# A period that has ended since Lago told us of it counts as closed, as in ``domain.payer``. A subscription that has
+# ended has had its last invoice.
 _MISSED = text("""
 SELECT a.subscription_external_id AS subscription, count(*) AS events
 FROM lago_events e
 JOIN energy_slices a ON a.id = e.slice_id
-JOIN lago_subscriptions s ON s.external_id = a.subscription_external_id AND s.status = 'active' AND s.deleted_at IS NULL
-WHERE e.status = 'pending' AND (e.body::json->>'timestamp')::numeric < extract(epoch FROM
+LEFT JOIN lago_subscriptions s
+    ON s.external_id = a.subscription_external_id AND s.status = 'active' AND s.deleted_at IS NULL
+WHERE e.status = 'pending' AND (s.lago_id IS NULL OR (e.body::json->>'timestamp')::numeric < extract(epoch FROM
     CASE WHEN s.period_ending_at < now() AND s.mirrored_at <= s.period_ending_at
-         THEN s.period_ending_at ELSE s.period_started_at END)
+         THEN s.period_ending_at ELSE s.period_started_at END))
 GROUP BY a.subscription_external_id ORDER BY a.subscription_external_id
 """)
 

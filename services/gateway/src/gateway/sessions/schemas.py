@@ -70,7 +70,7 @@ class SessionRead(Wire):
         energy = None if status is SessionStatus.UNDER_REVIEW else _difference(session.start_wh, register)
         return cls(
             id=session.id,
-            steve_transaction_id=session.steve_transaction_id,
+            steve_transaction_id=session.former_transaction_id or session.steve_transaction_id,
             user_mapping_id=session.tag_mapping_id,
             mapping_display_name=row.mapping_name,
             ocpp_tag=session.id_tag,

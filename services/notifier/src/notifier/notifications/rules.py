@@ -170,6 +170,11 @@ OPERATORS = (
         "tag_blocks_need_consent", Topic.FLEET_CARDS, "Many cards would be blocked",
         "{{ detail }} cards would be blocked at once; that needs your consent.", mail=ALERT,
     ),
+    notice(
+        "steve_ids_used_again", Topic.SESSIONS, "SteVe uses transaction ids again",
+        "Its database was replaced, or is an older one ({{ detail }}). Sessions that had the ids before keep their "
+        "history; those that were open then wait for a person.", mail=ALERT,
+    ),
     Rule(
         "books_differ", BooksDiffer, ADMIN, Topic.BILLING_TROUBLE, WARN,
         "The books differ", "{{ kind | words | capitalize }}: {{ differenceKwh }} kWh ({{ subject }}).",

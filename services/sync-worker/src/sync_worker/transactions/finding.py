@@ -44,7 +44,7 @@ class IdScan:
         begin, end = max(1, highest - PROBE_BEHIND + 1), highest + PROBE_AHEAD
         for _ in range(REQUESTS_PER_POLL):
             async with self.database.unit_of_work() as uow:
-                known = await ChargingSessionRepository(uow).known_ids(begin, end)
+                known = await ChargingSessionRepository(uow).present_ids(begin, end)
             found = await self._ask(set(range(begin, end + 1)) - known)
             yield found
             last = max(found.ids(), default=0)

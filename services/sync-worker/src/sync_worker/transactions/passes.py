@@ -8,6 +8,7 @@ from polaris_common.charging.session_changes import Kept, KnownSession
 from polaris_common.charging.sessions import Applied, ChargingSessionRepository
 from polaris_common.charging.sync_runs import SegmentRecord
 from polaris_common.energy import EnergyError, parse_wh
+from polaris_common.steve import SteveProtocolError
 from polaris_common.steve.transaction_calls import (
     EVERYTHING,
     LAST_30_DAYS,
@@ -29,9 +30,10 @@ CLOCKS_AHEAD = timedelta(days=1)
 
 _KEPT = {
     Kept.NOT_BELIEVED: "A settled session keeps its value: SteVe's new one is not believable",
-    Kept.ANOTHER: "SteVe has used a transaction id again for another session; ours is kept",
+    Kept.ANOTHER: "SteVe shows a session again whose id another one has by now; nothing is changed",
 }
 VANISHED = "Transactions have vanished from SteVe; ours are kept"
+REUSED = "SteVe has used transaction ids again: the sessions that had them keep their history, the others are new"
 LOGGED_ROWS = 20
 
 
@@ -68,11 +70,18 @@ class TransactionPasses:
         await self._count(record, await self._transactions.look(closed_manually=MANUAL_STOPS_FOR))
         capabilities = await self._transactions.capabilities()
         if capabilities.stop_report:
-            await self._compare_report(record)
+            try:
+                await self._compare_report(record)
+            except SteveProtocolError as unreadable:
+                await record.log("warn", "SteVe's report by stop time cannot be read", reason=str(unreadable))
+                await self._compare_list(record)
         elif not capabilities.id_lists:
-            async with streamed_transactions(self._steve, LAST_30_DAYS) as batches:
-                async for batch in batches:
-                    await self._count(record, await self._transactions.store(batch))
+            await self._compare_list(record)
+
+    async def _compare_list(self, record: SegmentRecord) -> None:
+        async with streamed_transactions(self._steve, LAST_30_DAYS) as batches:
+            async for batch in batches:
+                await self._count(record, await self._transactions.store(batch))
 
     async def _compare_report(self, record: SegmentRecord) -> None:
         """Late and replaced stops show by their stop time; what differs is read by id."""
@@ -137,6 +146,9 @@ class TransactionPasses:
             await record.log("error", "Transactions could not be read", transactions=looked.unreadable)
         if looked.vanished:
             await record.log("warn", VANISHED, transactions=looked.vanished)
+        if applied.reused:
+            ids = sorted(applied.reused)
+            await record.log("error", REUSED, transactions=ids[:LOGGED_ROWS], number=len(ids))
         await self._log_kept(record, applied)
         if looked.seen:
             await record.save()

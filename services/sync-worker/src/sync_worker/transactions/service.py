@@ -12,6 +12,7 @@ from polaris_common.charging.sessions import Applied, ChargingSessionRepository
 from polaris_common.charging.sync_runs import SyncRunRepository, Trigger
 from polaris_common.db import Database
 from polaris_common.domain.session_state import SILENT_AFTER, Limits
+from polaris_common.events.catalogue import OperatorNotice
 from polaris_common.jobs import Jobs
 from polaris_common.steve import SteveClient, SteveTransaction, SteveTransactions
 from polaris_common.steve.probe import Capabilities, probe
@@ -104,9 +105,9 @@ class TransactionSync:
         scan = IdScan(self.database, self.steve, id_lists)
         async for portion in scan.new(highest, max(active.ids(), default=0)):
             looked.add(await self.store(portion))
-        if not scan.complete:
-            await self._leave_to_a_run()
         looked.add(await self.store(active))
+        if not scan.complete or looked.applied.reused:
+            await self._leave_to_a_run()
         return looked
 
     async def store(self, found: SteveTransactions, *, history: bool = False) -> Looked:
@@ -123,6 +124,9 @@ class TransactionSync:
                 applied = await ChargingSessionRepository(uow).apply(
                     ordered[begin : begin + CHUNK], limits=self._limits, history=history
                 )
+                if applied.reused:
+                    log.error("steve_ids_used_again", transactions=len(applied.reused))
+                    uow.emit(_ids_used_again(len(applied.reused)))
                 if applied.new or applied.changed:
                     await ChargerRepository(uow).observed(applied.connectors)
                     schedule = ScheduleRepository(uow)
@@ -189,7 +193,7 @@ class TransactionSync:
         return looked
 
     async def _leave_to_a_run(self) -> None:
-        """There is more than a poll may read: what it stores now could leave a hole, so a whole pass is owed.
+        """A poll may not have found everything (there is too much, or ids begin anew), so a whole pass is owed.
 
         At once, unless an operator has just cancelled one: then the next regular run makes it.
         """
@@ -201,3 +205,13 @@ class TransactionSync:
             await runs.request(Trigger.BACKLOG)
             uow.after_commit(self._jobs.sync_run)
         log.info("backlog_left_to_a_run")
+
+
+def _ids_used_again(transactions: int) -> OperatorNotice:
+    return OperatorNotice(
+        kind="steve_ids_used_again",
+        severity="error",
+        source_type="system",
+        source_id="steve",
+        detail=f"transactions={transactions}",
+    )
