@@ -19,7 +19,8 @@ async def test_verify_prints_the_sums_and_leaves_with_1_as_long_as_books_differ(
     await world.ledger.bill_due()
     answer = await polaris("billing", "verify", database_url=database_url)
     assert answer.status == 1
-    assert f"steve_tx_{transaction}_100000_100700: 0.700 kWh wait to be sent to Lago." in answer.out
+    waits = f"subscription:{driver.subscription}: 0.700 kWh wait to be sent to Lago."
+    assert f"{waits} (steve_tx_{transaction}_100000_100700)" in answer.out
     await world.deliver()
     answer = await polaris("billing", "verify", database_url=database_url)
     assert (answer.status, answer.out.splitlines()[-1]) == (0, "The books balance.")

@@ -133,7 +133,8 @@ def _client(budget: RequestBudget, *answers: httpx.Response) -> LagoClient:
 async def test_when_nothing_is_left_lago_is_left_alone_until_the_reset() -> None:
     budget, _ = _budget(40)
     client = _client(
-        budget, httpx.Response(200, json={}, headers={"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "12"})
+        budget,
+        httpx.Response(200, json={"events": [{}]}, headers={"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "12"}),
     )
     await client.send_events(["{}"])
     assert client.events_paused_for == 12
