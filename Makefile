@@ -48,7 +48,7 @@ test-worker: ## Check and test the e-mail Worker (needs Node.js 20 and npm)
 	@command -v npm >/dev/null || { echo "The e-mail Worker's tests need Node.js with npm on the PATH." >&2; exit 2; }
 	cd deploy/email-worker && npm ci --omit=optional --no-audit --no-fund && npm test
 
-chaos: $(VENV)/.dev ## Look for a sequence of events that breaks the books, another one each time (EXAMPLES=1000 in all)
+chaos: $(VENV)/.dev ## Look for a sequence of events that breaks the books or a promise, another one each time (EXAMPLES=1000)
 	CHAOS_EXAMPLES=$(EXAMPLES) $(BIN)/pytest --numprocesses auto tests/chaos $(ARGS)
 
 fuzz: $(VENV)/.dev ## Random and made-up requests by everybody, against every route (EXAMPLES=10000 SEED=7)

@@ -3,8 +3,8 @@
 import asyncio
 import inspect
 import json
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -36,6 +36,8 @@ from polaris_sim.lago import create_app as lago_app
 from polaris_sim.lago.models import Subscription, SubscriptionStatus
 from polaris_sim.steve import Profile, SteveConfig, SteveSimulator
 from polaris_sim.steve import create_app as steve_app
+from sync_worker.operations.service import RemoteOperations
+from sync_worker.reservations.service import ReservationUpkeep
 from sync_worker.runs.problems import STEVE_ERRORS
 from sync_worker.runs.service import SyncRuns
 from sync_worker.tags.service import TagSync
@@ -109,7 +111,13 @@ class SyncWorker(Worker):
             with suppress(*STEVE_ERRORS):
                 await tags.sync_changed_mappings()
 
-        self.jobs = {"live_poll": runs.live_poll, "run": run, "tag_sweep": sweep_tags}
+        self.jobs = {
+            "live_poll": runs.live_poll,
+            "run": run,
+            "tag_sweep": sweep_tags,
+            "reservations": ReservationUpkeep(self.database, self.hints).sweep,
+            "operations": RemoteOperations(self.database, self.client, transactions.capabilities).run_due,
+        }
 
 
 class BillingBridge(Worker):
@@ -135,6 +143,8 @@ class BillingBridge(Worker):
 
 
 SYNC_JOBS = ("live_poll", "run", "tag_sweep")
+UPKEEP_JOBS = ("reservations", "operations")
+"""The sync-worker's as well, of no concern to money."""
 BRIDGE_JOBS = ("bill_due", "bill_held", "send_due", "refresh", "sweep", "inbox", "reconcile")
 
 
@@ -155,6 +165,7 @@ class City:
 
     def __init__(self, connection: "asyncpg.Connection[Any]", url: str, store: EventStore) -> None:
         self.connection, self.store, self.clock = connection, store, CityClock(connection)
+        self._name, self._spare = _asyncpg_name(url), list["asyncpg.Connection[Any]"]()
         settings = DatabaseSettings(database_url=url)
         self.gateway = Database(settings, application_name="chaos-gateway")
         self.sync_database = MortalDatabase(settings, application_name="chaos-sync")
@@ -166,7 +177,7 @@ class City:
     @classmethod
     async def build(cls, url: str, store: EventStore) -> "City":
         """Build on an empty database."""
-        name = url.replace("postgresql+asyncpg://", "postgresql://", 1)
+        name = _asyncpg_name(url)
         connection = await asyncpg.connect(name)
         await connection.execute(REPLACED_NOW)
         database = await connection.fetchval("SELECT current_database()")
@@ -183,7 +194,8 @@ class City:
         await self.end()
         for database in (self.gateway, self.sync_database, self.bridge_database, self.other_database):
             await database.close()
-        await self.connection.close()
+        for connection in (self.connection, *self._spare):
+            await connection.close()
 
     async def begin(self) -> None:
         """A new example: nobody has charged, nobody pays, it is noon."""
@@ -245,7 +257,7 @@ class City:
     async def do_twice_at_once(self, job: str, *, steps: int | None, ending: Ending) -> None:
         """Two workers of a kind do the same job side by side; one of them may not get to its end."""
         await self.restart()
-        other = (SyncWorker if job in SYNC_JOBS else BillingBridge)(self, self.other_database)
+        other = (BillingBridge if job in BRIDGE_JOBS else SyncWorker)(self, self.other_database)
         try:
             await asyncio.gather(self.worker_of(job).do(job, steps=steps, ending=ending), other.do(job))
         finally:
@@ -254,7 +266,7 @@ class City:
 
     def worker_of(self, job: str) -> Worker:
         """Whose job it is."""
-        return self.sync if job in SYNC_JOBS else self.bridge
+        return self.bridge if job in BRIDGE_JOBS else self.sync
 
     async def store_meter_values(self, values: Sequence[MeterValues]) -> None:
         """The gateway gets meter values."""
@@ -319,6 +331,15 @@ class City:
             None if on else reason,
         )
 
+    @asynccontextmanager
+    async def raw(self) -> AsyncIterator["asyncpg.Connection[Any]"]:
+        """Another connection, past our code: everybody who asks at once has one of their own."""
+        connection = self._spare.pop() if self._spare else await asyncpg.connect(self._name)
+        try:
+            yield connection
+        finally:
+            self._spare.append(connection)
+
     async def execute(self, statement: str, *values: object) -> None:
         """Run SQL."""
         await self.connection.execute(statement, *values)
@@ -360,6 +381,10 @@ class City:
                 await self.connection.execute(f"CREATE TABLE shifted.{table} AS TABLE {table}")
                 statements.append(f"INSERT INTO {table} OVERRIDING SYSTEM VALUE SELECT * FROM shifted.{table}")  # noqa: S608
         self._emptied = ";".join([*statements, "COMMIT"])
+
+
+def _asyncpg_name(url: str) -> str:
+    return url.replace("postgresql+asyncpg://", "postgresql://", 1)
 
 
 def _plan(code: str, amount: int, *, charges: bool = True) -> dict[str, object]:

@@ -1,7 +1,7 @@
 """How many examples, and whether they are the same every time; and the city that they all use.
 
-``make test`` tries the same hundred in every run, half of them with each of Lago's stores; ``make chaos`` looks for
-new ones (``CHAOS_EXAMPLES``).
+``make test`` tries the same hundred in every run, half of them with each of Lago's stores, and a quarter as many of
+reservations and of repeated requests; ``make chaos`` looks for new ones (``CHAOS_EXAMPLES``).
 """
 
 import asyncio
@@ -29,6 +29,11 @@ settings.register_profile(
     print_blob=True,
     suppress_health_check=list(HealthCheck),
 )
+
+
+def some_of_the_examples(share: float = 0.25) -> settings:
+    """For what is not the money path: so many besides its own."""
+    return settings(settings.get_profile("chaos"), max_examples=max(1, int(int(_EXAMPLES or 100) * share)))
 
 
 @pytest.fixture

@@ -2,12 +2,12 @@
 
 import asyncio
 import functools
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any
 
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import initialize, invariant, precondition, rule
 
 from polaris_common.charging.samples import Sample
 from polaris_sim.faults import Fault, FaultPlan, FaultRule
@@ -15,10 +15,9 @@ from tests.chaos import closing
 from tests.chaos.books import Auditor
 from tests.chaos.charges import Charge
 from tests.chaos.city import CUSTOMERS, DEAR, FLAT, STANDARD, SUBSCRIPTIONS, SYNC_JOBS, City
+from tests.chaos.loop import LoopMachine
 from tests.chaos.mortal import Ending
 from tests.chaos.work import AWAY, BEATS, FAULTS, FLOW, Beat, fault_rule
-
-T = TypeVar("T")
 
 CARDS = ("CARD1", "CARD2", "CHILD")
 """The last one has no mapping of its own at first, and the first one as its parent."""
@@ -49,26 +48,17 @@ def happens(**what: Any) -> Callable[[Callable[..., None]], Callable[..., None]]
     return decorate
 
 
-class MoneyPath(RuleBasedStateMachine):
+class MoneyPath(LoopMachine):
     """See the module."""
 
     def __init__(self, city: City, runner: asyncio.Runner) -> None:
-        super().__init__()
-        self.city, self.runner = city, runner
+        super().__init__(runner)
+        self.city = city
         self.charges: list[Charge] = []
         self.off: dict[str, str] = {}
         """Cards that a person has switched off, and why."""
-        self.broken = False
         self.run(city.begin())
         self.auditor = Auditor(city)
-
-    def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run on the loop of all examples."""
-        try:
-            return self.runner.run(work)
-        except BaseException:
-            self.broken = True
-            raise
 
     def work(self, beat: Beat) -> None:
         """Let a car charge and the workers work."""
