@@ -6,6 +6,7 @@ from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy import event
 from tests.integration.lago.conftest import LAGO, NOON, ToldLago, Town
 
 from billing_bridge.mirror.service import Mirror
@@ -89,6 +90,19 @@ async def test_more_pages_than_any_limit_are_read_to_the_end(town: Town, told: T
     told.asked.clear()
     await told_mirror.refresh()
     assert not [path for path in told.asked if path.startswith("customers/")]
+
+
+async def test_more_objects_cost_no_more_statements(town: Town, told: ToldLago, told_mirror: Mirror) -> None:
+    statements: list[str] = []
+    event.listen(town.database.engine.sync_engine, "before_cursor_execute", lambda *args: statements.append(args[2]))
+    costs = []
+    for count in (5, 450):
+        told.lists |= {"customers": _customers(count), "subscriptions": _subscriptions(count)}
+        statements.clear()
+        await told_mirror.refresh()
+        costs.append(len(statements))
+    assert (await town.row("SELECT count(*) AS n FROM lago_subscriptions")).n == 450
+    assert costs[1] == costs[0]
 
 
 async def test_a_filter_of_ours_is_one_that_lago_obeys(town: Town, client: LagoClient) -> None:

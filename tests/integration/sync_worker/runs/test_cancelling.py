@@ -44,7 +44,9 @@ async def _segments(site: Site) -> dict[str, str]:
 
 
 async def _over(site: Site) -> list[str]:
-    query = "SELECT payload ->> 'status' AS status FROM domain_events WHERE type = 'sync.completed' ORDER BY created_at, id"
+    query = (
+        "SELECT payload ->> 'status' AS status FROM domain_events WHERE type = 'sync.completed' ORDER BY created_at, id"
+    )
     return [row.status for row in await site.rows(query)]
 
 
