@@ -2,8 +2,8 @@
 
 from datetime import timedelta
 
-from tests.support.world import METRIC, NOON, World
 from tests.support.worker_processes import until, workers
+from tests.support.world import METRIC, NOON, World
 
 
 async def test_energy_is_cut_where_another_plan_begins_and_what_was_before_it_is_late(world: World) -> None:

@@ -76,6 +76,9 @@ async def serve(settings: SyncWorkerSettings) -> None:
             silence=timedelta(seconds=settings.sync_readings_seconds),
             at_most=settings.sync_readings_per_poll,
         )
+        log.info(
+            "cadence", schedule=settings.sync_cron_schedule or "by tier", live_poll=settings.sync_live_poll_seconds
+        )
         if settings.sync_on_startup:
             await runs.request_run(Trigger.STARTUP)
 

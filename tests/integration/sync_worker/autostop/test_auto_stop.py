@@ -72,6 +72,27 @@ async def test_a_session_that_has_ended_meanwhile_is_left_alone(yard: Yard) -> N
     assert (await yard.log(), await _open(yard), await _notices(yard)) == ([], 0, [])
 
 
+async def test_a_session_whose_end_is_seen_before_the_chargers_answer_is_asked_once_and_told_as_stopped(
+    yard: Yard,
+) -> None:
+    """The station sends its stop, and only then says that it accepts."""
+    transaction = await yard.charging()
+    await yard.want_stop(transaction)
+
+    async def ends_first(path: str) -> None:
+        if path.startswith("/operations"):
+            yard.site.requests.before = None
+            await yard.stopped(transaction)
+            await yard.stops.sweep()
+
+    yard.site.requests.before = ends_first
+    for _ in range(2):
+        await yard.stop_round()
+    assert await yard.site.state(transaction) == ("settled", None)
+    assert (yard.sent("RemoteStopTransaction"), await _open(yard)) == (1, 0)
+    assert await _notices(yard) == [("auto_stop", "wallet_depleted")]
+
+
 async def test_a_card_that_is_good_again_keeps_its_session(yard: Yard) -> None:
     async with yard.site.database.unit_of_work() as uow:
         uow.session.add(TagMapping(id_tag=CARD, is_active=True))
