@@ -18,7 +18,7 @@ def portal(
     runner: asyncio.Runner, databases: Databases, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Portal]:
     """The gateway of all examples."""
-    opening = opened_portal(runner.run(databases.fresh()), redis_url, monkeypatch)
+    opening = opened_portal(databases.fresh(), redis_url, monkeypatch)
     with structlog.testing.capture_logs():
         yield runner.run(opening.__aenter__())
         runner.run(opening.__aexit__(None, None, None))
