@@ -27,6 +27,7 @@ def broken(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
             raise RuntimeError("a reaction with a defect")
 
     monkeypatch.setattr(service, "react", react)
+    monkeypatch.setattr(service, "backoff_seconds", lambda *_, **__: 60.0)  # it may be next to nothing
     return switch
 
 

@@ -27,6 +27,24 @@ async def test_verify_prints_the_sums_and_leaves_with_1_as_long_as_books_differ(
     assert "accepted by Lago                       0.700 kWh" in answer.out
 
 
+async def test_the_sums_of_verify_add_up_while_somebody_charges(world: World, database_url: str) -> None:
+    driver = await world.driver()
+    await world.charge(driver.card, 700)
+    running = await world.start(driver.card, wh=1_000)
+    await world.settle()
+    await world.read(running, (15, 4_000))
+    await world.settle()
+    answer = await polaris("billing", "verify", database_url=database_url)
+    sums = [line.removesuffix(" kWh").rsplit(maxsplit=1) for line in answer.out.splitlines()[:-1]]
+    assert dict(sums) == {
+        "metered, settled sessions": "0.700",
+        "not billed, with a reason": "0.000",
+        "sold, unsettled sessions": "3.000",
+        "in the ledger": "3.700",
+        "accepted by Lago": "3.700",
+    }
+
+
 async def test_what_lago_lost_is_named_by_event_and_sent_again_only_when_a_person_says_so(
     world: World, database_url: str
 ) -> None:

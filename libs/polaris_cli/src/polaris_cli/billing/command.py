@@ -28,8 +28,9 @@ def verify() -> int:
     """
     sums, differences = asyncio.run(with_database(_verify))
     for name, wh in (
-        ("metered", sums.metered_wh),
+        ("metered, settled sessions", sums.metered_wh),
         ("not billed, with a reason", sums.unbilled_wh),
+        ("sold, unsettled sessions", sums.unsettled_wh),
         ("in the ledger", sums.ledger_wh),
         ("accepted by Lago", sums.delivered_wh),
     ):

@@ -66,6 +66,8 @@ class Totals:
     """Stop minus start of every settled session."""
     unbilled_wh: int
     """Of it, energy of sessions that are held or not billable, with their reasons."""
+    unsettled_wh: int
+    """Sold of sessions that are not settled: they still charge, or a person must look at them."""
     ledger_wh: int
     delivered_wh: int
 
@@ -105,6 +107,8 @@ SELECT (SELECT count(*) FROM charging_sessions WHERE state = 'settled') AS sessi
        (SELECT coalesce(sum(s.stop_wh - s.start_wh - b.billed_wh), 0) FROM charging_sessions s
         JOIN session_billing b ON b.session_id = s.id
         WHERE s.state = 'settled' AND b.status IN ('held', 'not_billable')) AS unbilled_wh,
+       (SELECT coalesce(sum({SIGNED_WH}), 0) FROM energy_slices a
+        JOIN charging_sessions s ON s.id = a.session_id WHERE s.state <> 'settled') AS unsettled_wh,
        (SELECT coalesce(sum({SIGNED_WH}), 0) FROM energy_slices a) AS ledger_wh,
        (SELECT coalesce(sum({SIGNED_WH}), 0)
         FROM lago_events e JOIN energy_slices a ON a.id = e.slice_id WHERE e.status = 'delivered') AS delivered_wh
@@ -145,7 +149,7 @@ async def internal_differences(uow: UnitOfWork, *, grace_seconds: float = 0) -> 
 async def totals(uow: UnitOfWork) -> Totals:
     """The sums of all books."""
     row = (await uow.execute(_TOTALS)).one()
-    return Totals(row.sessions, int(row.metered_wh), int(row.unbilled_wh), int(row.ledger_wh), int(row.delivered_wh))
+    return Totals(**{name: int(value) for name, value in row._mapping.items()})
 
 
 async def payers(uow: UnitOfWork, *, metric_code: str, closing_within: timedelta | None = None) -> list[Payer]:
