@@ -4,7 +4,9 @@ import pytest
 from tests.integration.lago.conftest import ToldLago, Town
 
 from billing_bridge.mirror.service import Mirror
+from polaris_common.charging.sync_runs import Counts, SyncRunRepository
 
+OPEN = "lago_subscriptions"
 NEEDED = ("lago_subscriptions", "local_reconcile", "lago_customers", "lago_plans", "lago_billable_metrics")
 
 
@@ -59,9 +61,11 @@ async def test_only_the_first_reading_after_a_run_is_its_own_and_lists_that_are_
     assert [segments[name][0] for name in ("lago_invoices", "lago_wallets")] == ["skipped", "skipped"]
 
 
-async def test_without_a_run_and_for_one_that_waits_or_died_nothing_is_recorded(town: Town) -> None:
+async def test_without_a_run_and_for_one_that_waits_or_died_or_was_cancelled_nothing_is_recorded(town: Town) -> None:
     await town.mirror.refresh()
     await _run(town, "failed", "worker_died")
+    await town.mirror.refresh()
+    await _run(town, "cancelled")
     await town.mirror.refresh()
     await town.execute("DELETE FROM sync_runs")
     await town.execute("INSERT INTO sync_runs (trigger) VALUES ('test')")
@@ -113,3 +117,28 @@ async def test_a_run_whose_worker_dies_while_lago_is_read_disturbs_no_reading(
     await told_mirror.refresh()
     assert (await town.row("SELECT external_id FROM lago_customers")).external_id == "c"
     assert set(await _segments(town, run_id)) == {"lago_subscriptions"}
+
+
+async def test_a_run_that_completes_while_lago_is_read_has_no_error_for_that(
+    town: Town, told_mirror: Mirror, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id = await _run(town, "running")
+    original = told_mirror._sweeper.run
+
+    async def completing(sweep: object) -> object:
+        async with town.database.unit_of_work() as uow:
+            await SyncRunRepository(uow).finish(run_id, Counts())
+        return await original(sweep)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(told_mirror._sweeper, "run", completing)
+    await told_mirror.refresh()
+    (over,) = await town.events("sync.completed")
+    assert (over["status"], over["errorCount"]) == ("completed", 0)
+    assert (await _segments(town, run_id))["lago_subscriptions"][0] == "success"
+
+
+async def test_a_segment_that_a_dead_bridge_has_left_open_is_written_by_the_next_reading(town: Town) -> None:
+    run_id = await _run(town)
+    await town.execute("INSERT INTO sync_run_segments (sync_run_id, segment) VALUES (:id, :name)", id=run_id, name=OPEN)
+    await town.mirror.refresh()
+    assert (await _segments(town, run_id))[OPEN][0] == "success"

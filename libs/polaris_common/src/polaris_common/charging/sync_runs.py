@@ -219,21 +219,28 @@ class SyncRunRepository(Repository[SyncRun]):
         return bool(await self.uow.session.scalar(select(func.pg_try_advisory_xact_lock(int(LockName.SYNC)))))
 
     async def _end(self, closing: Update) -> SyncRunStatus | None:
-        """Close runs with their open segments and tell how they went; the status of the last, if there was one."""
+        """Close runs and tell how they went; the status of the last, if there was one.
+
+        What is still open of a run that has completed is another service's segment, which that service closes.
+        """
         closed = closing.returning(SyncRun.id, SyncRun.status).execution_options(synchronize_session=False)
         status: SyncRunStatus | None = None
         for run in (await self.uow.execute(closed)).all():
             status = SyncRunStatus(run.status)
-            left = SegmentStatus.CANCELLED if status is SyncRunStatus.CANCELLED else SegmentStatus.ERROR
-            await self.uow.execute(
-                update(SyncRunSegment)
-                .where(SyncRunSegment.sync_run_id == run.id, SyncRunSegment.status == SegmentStatus.RUNNING)
-                .values(status=left, completed_at=func.clock_timestamp())
-                .execution_options(synchronize_session=False)
-            )
+            if status is not SyncRunStatus.COMPLETED:
+                left = SegmentStatus.CANCELLED if status is SyncRunStatus.CANCELLED else SegmentStatus.ERROR
+                await self._close_segments(run.id, left)
             row = (await self.uow.execute(_ENDED, {"id": run.id})).mappings().one()
             self.uow.emit(SyncCompleted(**row))
         return status
+
+    async def _close_segments(self, run_id: int, status: SegmentStatus) -> None:
+        await self.uow.execute(
+            update(SyncRunSegment)
+            .where(SyncRunSegment.sync_run_id == run_id, SyncRunSegment.status == SegmentStatus.RUNNING)
+            .values(status=status, completed_at=func.clock_timestamp())
+            .execution_options(synchronize_session=False)
+        )
 
 
 class SegmentRecord:

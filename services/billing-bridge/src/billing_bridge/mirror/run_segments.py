@@ -33,8 +33,9 @@ class Segment(StrEnum):
 
 _RUN = text("""
 SELECT id FROM sync_runs AS r
-WHERE id = (SELECT max(id) FROM sync_runs WHERE started_at IS NOT NULL)
-  AND NOT EXISTS (SELECT FROM sync_run_segments WHERE sync_run_id = r.id AND segment = :segment)
+WHERE id = (SELECT max(id) FROM sync_runs WHERE started_at IS NOT NULL) AND status <> 'cancelled'
+  AND NOT EXISTS (
+      SELECT FROM sync_run_segments WHERE sync_run_id = r.id AND segment = :segment AND status <> 'running')
 """)
 
 
@@ -69,7 +70,10 @@ class RunSegments:
         self._database = database
 
     async def waiting(self, segment: Segment) -> int | None:
-        """The newest run that has begun, unless it has this segment already."""
+        """The newest run that has begun, unless it was cancelled or has this segment already.
+
+        Only one bridge reads a list at a time: a segment that is still open has been left by one that died.
+        """
         async with self._database.unit_of_work() as uow:
             run_id: int | None = (await uow.execute(_RUN, {"segment": segment.value})).scalar_one_or_none()
             return run_id
