@@ -12,6 +12,7 @@ from polaris_common.db import AdvisoryLock, LockName
 from polaris_common.models import SegmentStatus
 
 RUNS = "/api/admin/sync"
+ORIGIN = {"origin": ADMIN_URL}
 
 
 async def _begun(world: GatewayWorld, status: str = "running") -> int:
@@ -28,7 +29,7 @@ async def _begun(world: GatewayWorld, status: str = "running") -> int:
 
 
 async def _cancel(world: GatewayWorld, run_id: object, **headers: str) -> httpx.Response:
-    return await world.admin.post(f"{RUNS}/{run_id}/cancel", headers={"origin": ADMIN_URL, **headers})
+    return await world.admin.post(f"{RUNS}/{run_id}/cancel", headers=ORIGIN | headers)
 
 
 def _error(response: httpx.Response) -> tuple[int, Any]:
@@ -37,7 +38,7 @@ def _error(response: httpx.Response) -> tuple[int, Any]:
 
 async def test_a_triggered_run_that_waits_is_cancelled_at_once_and_both_are_on_record(world: GatewayWorld) -> None:
     operator = await world.operator()
-    triggered = [await world.admin.post(f"{RUNS}/trigger", headers={"origin": ADMIN_URL}) for _ in range(2)]
+    triggered = [await world.admin.post(f"{RUNS}/trigger", headers=ORIGIN) for _ in range(2)]
     run_ids = {each.json()["syncRunId"] for each in triggered}
     assert ([each.status_code for each in triggered], len(run_ids)) == ([202, 202], 1)
 
@@ -137,3 +138,48 @@ async def test_runs_are_listed_latest_first_and_by_how_they_ended(world: Gateway
     failed = (await world.admin.get(f"{RUNS}?status=failed")).json()
     assert ([each["id"] for each in everything["items"]], everything["total"]) == (ids[::-1], 3)
     assert [each["id"] for each in failed["items"]] == [ids[1]]
+
+
+async def test_a_pin_holds_from_now_on_and_ends_when_it_is_cleared(world: GatewayWorld) -> None:
+    operator = await world.operator()
+    before = (await world.admin.get(f"{RUNS}/state")).json()
+    pinned = await world.admin.post(f"{RUNS}/pin", json={"tier": "dormant", "hours": 2}, headers=ORIGIN)
+    during = (await world.admin.get(f"{RUNS}/state")).json()
+    cleared = await world.admin.delete(f"{RUNS}/pin", headers=ORIGIN)
+    after = (await world.admin.get(f"{RUNS}/state")).json()
+
+    assert (before["currentTier"], before["pinnedTier"], before["recentTransitions"]) == ("idle", None, [])
+    assert (pinned.status_code, pinned.json()["message"]) == (200, "Tier pinned to dormant for 2h")
+    assert (during["currentTier"], during["fleetTier"], during["pinnedTier"]) == ("dormant", "idle", "dormant")
+    assert during["pinnedUntil"] == pinned.json()["pinnedUntil"]
+    assert (cleared.status_code, after) == (200, before)
+    (row,) = await world.audited("sync.pinned")
+    assert (row.user_id, row.details) == (operator, {"tier": "dormant", "hours": 2})
+    assert len(await world.audited("sync.unpinned")) == 1
+
+
+@pytest.mark.parametrize("pin", [{"hours": 0}, {"hours": 337}, {"tier": "sleepy"}, {"hours": None}])
+async def test_a_pin_of_another_kind_is_refused(world: GatewayWorld, pin: dict[str, Any]) -> None:
+    await world.operator()
+    answer = await world.admin.post(f"{RUNS}/pin", json={"tier": "active", "hours": 1, **pin}, headers=ORIGIN)
+    assert _error(answer) == (422, "invalid_request")
+    assert (await world.admin.get(f"{RUNS}/state")).json()["pinnedTier"] is None
+
+
+async def test_the_state_shows_what_the_cadence_has_come_to(world: GatewayWorld) -> None:
+    await world.operator()
+    run_id = await _begun(world, "completed")
+    async with recorded_segment(world.database, run_id, "scheduling") as record:
+        await record.log("info", "Cadence evaluated", to="idle")
+    async with world.database.unit_of_work() as uow:
+        await uow.execute(
+            text(
+                "INSERT INTO charger_cadence (charge_box_id, tier, quiet_ticks, last_activity_at) VALUES"
+                " ('CP-1', 'idle', 1, '2026-03-01T12:00:00Z'), ('CP-2', 'idle', 2, NULL), ('CP-3', 'dormant', 0, NULL)"
+            )
+        )
+    state = (await world.admin.get(f"{RUNS}/state")).json()
+    assert (state["lastActivityAt"], state["consecutiveIdleTicks"]) == ("2026-03-01T12:00:00.000Z", 1)
+    assert [(line["message"], line["context"]) for line in state["recentTransitions"]] == [
+        ("Cadence evaluated", {"to": "idle"})
+    ]

@@ -73,6 +73,8 @@ class AuditEvent(StrEnum):
     GLOBAL_FEATURE_FLAGS_CHANGED = "global.feature_flags.changed"
     SYNC_RUN_TRIGGERED = "sync_run.triggered"
     SYNC_RUN_CANCELLED = "sync_run.cancelled"
+    SYNC_PINNED = "sync.pinned"
+    SYNC_UNPINNED = "sync.unpinned"
     DEVICE_USER_START_CHARGE = "device.user.start_charge"
     DEVICE_USER_STOP_CHARGE = "device.user.stop_charge"
     DEVICE_USER_CANCEL_RESERVATION = "device.user.cancel_reservation"

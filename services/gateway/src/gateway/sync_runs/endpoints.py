@@ -1,5 +1,6 @@
-"""Sync runs, for operators (contract-admin §5): what they do, asking for one, and ending one."""
+"""Sync runs, for operators (contract-admin §5): what they do, asking for one, ending one, and how often they begin."""
 
+from datetime import timedelta
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Response
@@ -9,6 +10,7 @@ from gateway.lists import LeafedBack, Paged
 from gateway.surfaces import OriginMismatch
 from gateway.sync_runs.repository import SyncRunReader
 from gateway.sync_runs.schemas import (
+    PinCleared,
     SyncLogPage,
     SyncLogRead,
     SyncRunDetail,
@@ -16,8 +18,12 @@ from gateway.sync_runs.schemas import (
     SyncRunRead,
     SyncRunRequested,
     SyncSegmentRead,
+    SyncStateRead,
+    TierPin,
+    TierPinned,
 )
 from gateway.wire import MAX_BIGINT
+from polaris_common.charging.schedule import ScheduleRepository
 from polaris_common.charging.sync_runs import SyncRunNotFound, SyncRunOver, SyncRunRepository, trigger_run
 from polaris_common.http.errors import NotFound, Unauthorized, errors
 from polaris_common.identity.audit import AuditEvent
@@ -46,6 +52,46 @@ async def trigger_sync_run(
     await process.audit.record(uow, AuditEvent.SYNC_RUN_TRIGGERED, origin, user_id=operator.user_id, syncRunId=run_id)
     uow.after_commit(process.jobs.sync_run)
     return SyncRunRequested(message="A sync run has been requested.", sync_run_id=run_id)
+
+
+@router.get("/state", responses=errors(Unauthorized, NotFound))
+async def get_sync_state(operator: CurrentOperator, uow: UnitOfWork) -> SyncStateRead:
+    """How often SteVe is looked at now, when the next run is due, and what led there."""
+    schedule, reader = await ScheduleRepository(uow).read(), SyncRunReader(uow)
+    return SyncStateRead(
+        current_tier=schedule.tier,
+        fleet_tier=schedule.fleet,
+        pinned_tier=schedule.pinned,
+        pinned_until=schedule.pinned_until,
+        next_run_at=schedule.next_run_at,
+        last_activity_at=await reader.last_activity_at(),
+        last_evaluated_at=schedule.evaluated_at,
+        consecutive_idle_ticks=await reader.quiet_ticks(schedule.fleet),
+        recent_transitions=[SyncLogRead.of(line) for line in await reader.transitions()],
+    )
+
+
+@router.post("/pin", responses=errors(Unauthorized, NotFound, OriginMismatch))
+async def pin_tier(
+    body: TierPin, operator: CurrentOperator, uow: UnitOfWork, process: Process, origin: RequestOrigin
+) -> TierPinned:
+    """Hold the fleet at a tier; the next run is due by it at once."""
+    until = await ScheduleRepository(uow).pin(body.tier, timedelta(hours=body.hours))
+    await process.audit.record(
+        uow, AuditEvent.SYNC_PINNED, origin, user_id=operator.user_id, tier=body.tier, hours=body.hours
+    )
+    uow.after_commit(process.jobs.sync_run)
+    message = f"Tier pinned to {body.tier} for {body.hours}h"
+    return TierPinned(message=message, tier=body.tier, hours=body.hours, pinned_until=until)
+
+
+@router.delete("/pin", responses=errors(Unauthorized, NotFound, OriginMismatch))
+async def clear_pin(operator: CurrentOperator, uow: UnitOfWork, process: Process, origin: RequestOrigin) -> PinCleared:
+    """Let the cadence decide again, at once; safe to repeat."""
+    await ScheduleRepository(uow).unpin()
+    await process.audit.record(uow, AuditEvent.SYNC_UNPINNED, origin, user_id=operator.user_id)
+    uow.after_commit(process.jobs.sync_run)
+    return PinCleared(message="Pin cleared")
 
 
 @router.get("/{run_id}", responses=errors(Unauthorized, SyncRunNotFound))

@@ -1,14 +1,18 @@
 """Reading sync runs, for operators."""
 
 from collections.abc import Sequence
+from datetime import datetime
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from gateway.lists import LeafingBack
 from polaris_common.charging.sync_runs import SyncRunNotFound
 from polaris_common.db import Repository
 from polaris_common.db.pages import Page, Paging
-from polaris_common.models import SyncRun, SyncRunLog, SyncRunSegment, SyncRunStatus
+from polaris_common.domain.cadence import Tier
+from polaris_common.models import ChargerCadence, SyncRun, SyncRunLog, SyncRunSegment, SyncRunStatus
+
+SCHEDULING, TRANSITIONS_SHOWN = "scheduling", 20
 
 
 class SyncRunReader(Repository[SyncRun]):
@@ -46,3 +50,18 @@ class SyncRunReader(Repository[SyncRun]):
         if leafing.before is not None:
             query = query.where(SyncRunLog.id < leafing.before)
         return (await self.uow.session.scalars(query.order_by(SyncRunLog.id.desc()).limit(leafing.to_read))).all()
+
+    async def last_activity_at(self) -> datetime | None:
+        """When something last happened at any charge box."""
+        latest: datetime | None = await self.uow.session.scalar(select(func.max(ChargerCadence.last_activity_at)))
+        return latest
+
+    async def quiet_ticks(self, fleet: Tier) -> int:
+        """So many quiet evaluations in a row the charge boxes have had that hold the fleet in its tier."""
+        fewest = select(func.min(ChargerCadence.quiet_ticks)).where(ChargerCadence.tier == fleet)
+        return await self.uow.session.scalar(fewest) or 0
+
+    async def transitions(self) -> Sequence[SyncRunLog]:
+        """What the latest runs have said about the cadence, the latest first."""
+        query = select(SyncRunLog).where(SyncRunLog.segment == SCHEDULING, SyncRunLog.context.is_not(None))
+        return (await self.uow.session.scalars(query.order_by(SyncRunLog.id.desc()).limit(TRANSITIONS_SHOWN))).all()

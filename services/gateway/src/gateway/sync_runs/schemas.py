@@ -1,10 +1,17 @@
 """Sync runs on the wire: one shape wherever a run is shown."""
 
+from datetime import timedelta
 from typing import Any, Self
+
+from pydantic import Field
 
 from gateway.lists import Leaf, Listed
 from gateway.wire import Wire, WireTime
+from polaris_common.charging.schedule import MAX_PIN
+from polaris_common.domain.cadence import Tier
 from polaris_common.models import SegmentStatus, SyncRun, SyncRunLog, SyncRunSegment, SyncRunStatus
+
+MAX_PIN_HOURS = MAX_PIN // timedelta(hours=1)
 
 
 class SyncRunRead(Wire):
@@ -84,3 +91,41 @@ class SyncRunRequested(Wire):
 
     message: str
     sync_run_id: int
+
+
+class SyncStateRead(Wire):
+    """How often SteVe is looked at now, and why."""
+
+    current_tier: Tier
+    """The tier that counts: the pinned one, or the fleet's."""
+    fleet_tier: Tier
+    pinned_tier: Tier | None
+    """Null when no pin is in force."""
+    pinned_until: WireTime | None
+    next_run_at: WireTime | None
+    last_activity_at: WireTime | None
+    last_evaluated_at: WireTime | None
+    consecutive_idle_ticks: int
+    recent_transitions: list[SyncLogRead]
+
+
+class TierPin(Wire):
+    """Hold the fleet at a tier for some hours."""
+
+    tier: Tier
+    hours: int = Field(ge=1, le=MAX_PIN_HOURS)
+
+
+class TierPinned(Wire):
+    """The pin that is in force now."""
+
+    message: str
+    tier: Tier
+    hours: int
+    pinned_until: WireTime
+
+
+class PinCleared(Wire):
+    """The cadence decides again."""
+
+    message: str
