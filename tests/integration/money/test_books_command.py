@@ -2,7 +2,7 @@
 
 import json
 
-from tests.support.command import polaris
+from tests.support.command import polaris, polaris_process
 from tests.support.lago_store import lose
 from tests.support.worker_processes import served
 from tests.support.world import World
@@ -17,7 +17,7 @@ async def test_verify_prints_the_sums_and_leaves_with_1_as_long_as_books_differ(
     transaction = await world.charge(driver.card, 700)
     await world.runs.live_poll()
     await world.ledger.bill_due()
-    answer = await polaris("billing", "verify", database_url=database_url)
+    answer = await polaris_process("billing", "verify", database_url=database_url)
     assert answer.status == 1
     waits = f"subscription:{driver.subscription}: 0.700 kWh wait to be sent to Lago."
     assert f"{waits} (steve_tx_{transaction}_100000_100700)" in answer.out
