@@ -9,6 +9,8 @@ ARGS ?=
 EXAMPLES ?= 1000
 SEEDS ?= 1 2 3
 SEED ?= 7
+# Tests wait now and then, for a clock or a started process: more of them than cores keep the cores busy.
+TESTERS ?= $(shell echo $$(( $$(getconf _NPROCESSORS_ONLN) * 3 / 2 )))
 PACKAGES := $(wildcard libs/*) $(wildcard services/*)
 CODE := libs services tests
 TYPED := libs/polaris_common/src libs/polaris_sim/src libs/polaris_cli/src \
@@ -35,7 +37,7 @@ replay-chaos: $(VENV)/.demo ## The same with services killed at random, once for
 		echo "seed $$seed: $$verdict $$(echo "$$said" | tail -n 1)"; done; exit $$failed
 
 test: $(VENV)/.dev ## Run all tests; starts its own PostgreSQL and Redis
-	$(BIN)/pytest --numprocesses auto --dist worksteal $(ARGS)
+	$(BIN)/pytest --numprocesses $(TESTERS) --dist worksteal $(ARGS)
 
 test-browser: $(VENV)/.dev ## Sign in with a real Chromium; as root it installs Debian's when there is none
 	@command -v chromium >/dev/null || { test "$$(id -u)" = 0 && apt-get --version >/dev/null 2>&1 && \

@@ -6,12 +6,8 @@ from typing import Any
 
 import httpx
 import pytest
-import schemathesis
 from hypothesis import HealthCheck, Phase, given, seed
 from hypothesis import settings as tries
-from schemathesis.checks import not_a_server_error
-from schemathesis.core.failures import FailureGroup
-from schemathesis.specs.openapi.checks import response_schema_conformance, status_code_conformance
 from tests.support.gateway import ADMIN_URL, CUSTOMER_URL, GatewayWorld
 from tests.support.principals import ASKED_BY, Principals, principals_of
 
@@ -23,12 +19,13 @@ ROUTES = [route for router in ROUTERS for route in router.routes]
 TRIES = max(5, int(os.environ.get("FUZZ_EXAMPLES", "1000")) // 200)
 """Made-up requests for each operation."""
 CALLERS = {getattr(route, "path", ""): next(iter(callers_of(route))) for route in ROUTES}
-CHECKS = [not_a_server_error, status_code_conformance, response_schema_conformance]
 
 
 @pytest.fixture(params=DOCUMENTS)
 def made_up(request: pytest.FixtureRequest) -> list[Any]:
     """Requests for every operation of a document, the same in each run."""
+    import schemathesis  # takes a second, which only who runs this test pays
+
     made: list[Any] = []
     found: Any
     for found in schemathesis.openapi.from_dict(document(request.param, ROUTES)).get_all_operations():
@@ -53,6 +50,11 @@ def made_up(request: pytest.FixtureRequest) -> list[Any]:
 async def test_every_operation_answers_as_its_document_says(
     world: GatewayWorld, made_up: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from schemathesis.checks import not_a_server_error
+    from schemathesis.core.failures import FailureGroup
+    from schemathesis.specs.openapi.checks import response_schema_conformance, status_code_conformance
+
+    checks = [not_a_server_error, status_code_conformance, response_schema_conformance]
     monkeypatch.setattr("gateway.devices.endpoints.FLOOR_MS", (0, 0))
     principals = await principals_of(world, monkeypatch)
     broken, let_in = [], Counter[Caller]()
@@ -65,7 +67,7 @@ async def test_every_operation_answers_as_its_document_says(
         answer = await _ask(principals, case, ASKED_BY.get(caller, "nobody"))
         let_in[caller] += answer.status_code != 401
         try:
-            case.validate_response(answer, checks=CHECKS)
+            case.validate_response(answer, checks=checks)
         except FailureGroup as failures:
             broken += [f"{case.method} {case.path}: {answer.status_code} {failure}" for failure in failures.exceptions]
 
