@@ -80,7 +80,7 @@ async def test_a_killed_intake_acknowledges_nothing_and_stores_nothing(world: Ga
     async with _meters_locked(world.database):
         asked = [asyncio.create_task(world.hook("meter-values", meter_values(number))) for number in range(1, 4)]
         await asyncio.sleep(0.3)
-        intake._task.cancel()
+        await intake._background.cancel()
         answers = await asyncio.gather(*asked)
 
     assert [(answer.status_code, answer.json()["error"]) for answer in answers] == [(503, "unavailable")] * 3

@@ -13,6 +13,7 @@ import structlog
 from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
+from gateway.ocpp.background import BackgroundTask
 from polaris_common.charging.schedule import ScheduleRepository
 from polaris_common.db import Database
 from polaris_common.jobs import Jobs
@@ -37,17 +38,15 @@ class Announcer:
         self._telemetry: dict[int, MeterTelemetry] = {}
         self._live_poll = self._bill_due = self._stops = False
         self._wake = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
+        self._background = BackgroundTask(self._run)
 
     def start(self) -> None:
         """Begin to send."""
-        self._task = asyncio.create_task(self._run())
+        self._background.start()
 
     async def stop(self) -> None:
         """Send what waits and end."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await self._background.cancel()
         with suppress(Exception):
             await self._send()
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import structlog
 
 from gateway.ocpp.announcer import Announcer
+from gateway.ocpp.background import BackgroundTask
 from polaris_common.charging.live import telemetry_of
 from polaris_common.charging.meters import MeterRepository, MovedMeter
 from polaris_common.charging.samples import MeterValues
@@ -52,19 +53,18 @@ class MeterIntake:
         self._waiting: deque[_Arrival] = deque()
         self._wake = asyncio.Event()
         self._open = False
-        self._task: asyncio.Task[None] | None = None
+        self._background = BackgroundTask(self._run)
 
     def start(self) -> None:
         """Begin to store."""
         self._open = True
-        self._task = asyncio.create_task(self._run())
+        self._background.start()
 
     async def stop(self) -> None:
         """Store what waits, take nothing more, and end."""
         self._open = False
         self._wake.set()
-        if self._task is not None:
-            await asyncio.gather(self._task, return_exceptions=True)
+        await self._background.over()
 
     async def add(self, values: MeterValues) -> None:
         """Store ``values``; returns once they are durable.

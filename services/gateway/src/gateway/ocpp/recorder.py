@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 import structlog
 from sqlalchemy import text
 
+from gateway.ocpp.background import BackgroundTask
 from polaris_common.db import Database, UnitOfWork
 from polaris_common.domain.tap_decision import TapReason
 from polaris_common.identity.keys import KeyUse, derive_key, keyed_hash
@@ -71,17 +72,15 @@ class TapRecorder:
         self._unwritten: deque[Decided] = deque(maxlen=capacity)
         self._lost = 0
         self._wake = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
+        self._background = BackgroundTask(self._run)
 
     def start(self) -> None:
         """Begin to write."""
-        self._task = asyncio.create_task(self._run())
+        self._background.start()
 
     async def stop(self) -> None:
         """Write what waits, if the database takes it, and end."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await self._background.cancel()
         with suppress(Exception):
             await self.write()
 
