@@ -17,6 +17,7 @@ from polaris_common.charging.meters import MeterRepository
 from polaris_common.charging.samples import MeterValues, Sample
 from polaris_common.db import AdvisoryLock, Database, LockName
 from polaris_common.lago import LagoClient, LagoUnavailable
+from polaris_common.models import TagMapping
 from polaris_common.settings import LagoSettings
 
 
@@ -127,6 +128,18 @@ async def test_energy_that_waits_for_a_subscription_that_has_ended_is_told(world
     await Watch(world.database, WatchPolicy()).look()
     alert = await world.row("SELECT kind, subject FROM billing_alerts")
     assert tuple(alert) == ("lago_period_closed_unsent", driver.subscription)
+
+
+async def test_midnight_is_the_customers_although_the_card_names_only_a_subscription(world: World) -> None:
+    driver = await world.driver(mapped=False)
+    await world.execute("UPDATE lago_customers SET timezone = 'America/New_York'")
+    async with world.database.unit_of_work() as uow:
+        uow.session.add(TagMapping(id_tag=driver.card, lago_subscription_external_id=driver.subscription))
+    transaction = await world.start(driver.card, at=datetime(2026, 3, 9, 3, tzinfo=UTC))
+    world.steve.stop_transaction(transaction, 3_000, datetime(2026, 3, 9, 5, tzinfo=UTC))
+    await world.settle()
+    ends = [row.ended_at for row in await world.rows("SELECT ended_at FROM energy_slices ORDER BY from_wh")]
+    assert ends == [datetime(2026, 3, 9, 4, tzinfo=UTC), datetime(2026, 3, 9, 5, tzinfo=UTC)]
 
 
 async def test_what_is_due_is_found_by_indexes_however_many_sessions_there_are(world: World) -> None:

@@ -35,6 +35,7 @@ OF_THE_CONTRACT = {
 OF_OUR_SERVICES = {
     "auto_stop_failed",
     "lago_event_error",
+    "ledger_restored",
     "lago_event_errors",
     "lago_event_quarantined",
     "lago_events_delayed",

@@ -1,7 +1,7 @@
 """Cutting energy slices: readings and stop values become ledger rows and Lago events, in one transaction."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -84,21 +84,37 @@ class _Outcome:
 class Ledger:
     """The only writer of slices, events and billing decisions."""
 
-    def __init__(self, database: Database, jobs: Jobs, *, policy: SlicePolicy, metric_code: str) -> None:
+    def __init__(
+        self,
+        database: Database,
+        jobs: Jobs,
+        *,
+        policy: SlicePolicy,
+        metric_code: str,
+        is_complete: Callable[[], Awaitable[bool]] | None = None,
+    ) -> None:
+        """``is_complete``: whether the ledger has all that it ever had; while not, nothing is sold."""
         self._database, self._jobs = database, jobs
-        self._policy, self._metric_code = policy, metric_code
+        self._policy, self._metric_code, self._is_complete = policy, metric_code, is_complete
 
     async def bill_due(self) -> None:
         """Look at every session that changed, until none is left."""
+        if not await self._may_sell():
+            return
         while await self._bill_batches():
             pass
 
     async def bill_held(self, *, older_than_seconds: float = HELD_AGAIN_AFTER_SECONDS) -> None:
         """Look again at sessions that could not be billed; the reason may have gone."""
+        if not await self._may_sell():
+            return
         async with self._database.unit_of_work() as uow:
             before = await LedgerRepository(uow).moment(seconds_ago=older_than_seconds)
         while await self._bill_batches(held_before=before):
             pass
+
+    async def _may_sell(self) -> bool:
+        return self._is_complete is None or await self._is_complete()
 
     async def _bill_batches(self, *, held_before: datetime | None = None) -> int:
         """Decide some batches side by side: sessions due, or those held and not looked at since ``held_before``."""
@@ -178,13 +194,15 @@ class Ledger:
 
     def _books(self, session: DueSession, known: _Known) -> SessionBooks:
         owner = known.owner_of(session)
+        subscriptions = known.subscriptions_of(owner)
         customer = owner.lago_customer_external_id if owner else None
+        customer = customer or next((each.external_customer_id for each in subscriptions), None)
         return SessionBooks(
             session=session,
             slices=known.slices.get(session.id, ()),
             readings=known.readings.get(session.steve_transaction_id, ()),
             owner=owner,
-            subscriptions=known.subscriptions_of(owner),
+            subscriptions=subscriptions,
             payers=known.by_id,
             lago_mirrored=known.lago_mirrored,
             zone=known.zones.get(customer or "", "UTC"),
@@ -226,7 +244,7 @@ class Ledger:
             attributed=attributed,
             by_customer=_grouped(subscriptions, lambda each: each.external_customer_id),
             by_id=_grouped(subscriptions, lambda each: each.external_id),
-            zones=await ledger.zones(customers),
+            zones=await ledger.zones(customers | {each.external_customer_id for each in subscriptions}),
             lago_mirrored=await ledger.lago_mirrored(),
             now=await ledger.moment(seconds_ago=0),
         )

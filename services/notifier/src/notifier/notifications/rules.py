@@ -171,6 +171,10 @@ OPERATORS = (
         "{{ detail }} cards would be blocked at once; that needs your consent.", mail=ALERT,
     ),
     notice(
+        "ledger_restored", Topic.BILLING_TROUBLE, "The database was restored",
+        "What Lago had and the backup had not is in the ledger again ({{ detail }}).", mail=ALERT,
+    ),
+    notice(
         "steve_ids_used_again", Topic.SESSIONS, "SteVe uses transaction ids again",
         "Its database was replaced, or is an older one ({{ detail }}). Sessions that had the ids before keep their "
         "history; those that were open then wait for a person.", mail=ALERT,
