@@ -11,8 +11,9 @@ from billing_bridge.webhooks import service
 from billing_bridge.webhooks.reactions import react as real_react
 from billing_bridge.webhooks.refetch import refetch as real_refetch
 from billing_bridge.webhooks.repository import Claimed, WebhookRepository
-from billing_bridge.webhooks.service import UnknownWebhook, WebhookInbox
+from billing_bridge.webhooks.service import WebhookInbox
 from polaris_common.db import UnitOfWork
+from polaris_common.lago.inbox import WebhookNotFound
 from polaris_sim.faults import Fault, FaultRule
 
 
@@ -198,7 +199,7 @@ async def test_a_replay_is_a_copy_that_is_worked_through(town: Town, post: Post,
 
 
 async def test_there_is_no_replay_of_what_never_came(town: Town) -> None:
-    with pytest.raises(UnknownWebhook):
+    with pytest.raises(WebhookNotFound):
         await town.inbox.replay(7)
 
 

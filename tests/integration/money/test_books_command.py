@@ -118,3 +118,31 @@ async def test_the_command_explains_a_session_and_says_when_there_is_none(world:
     assert (answer.status, json.loads(answer.out)["energy"]["soldWh"]) == (0, 700)
     answer = await polaris("session", "explain", "2", database_url=database_url)
     assert (answer.status, answer.err) == (2, "There is no session 2.\n")
+
+
+async def test_a_webhook_that_was_given_up_is_shown_with_its_reason_and_worked_off_again_when_a_person_says_so(
+    world: World, database_url: str
+) -> None:
+    await world.execute(
+        "INSERT INTO lago_webhook_events"
+        " (unique_key, body_sha256, webhook_type, object_type, lago_object_id, payload, status, last_error)"
+        " VALUES ('k', '', 'invoice.created', 'invoice', 'inv-1', '{}', 'dead', 'RuntimeError: a defect')"
+    )
+    dead = await world.row("SELECT id FROM lago_webhook_events")
+    shown = await polaris("billing", "webhooks", database_url=database_url)
+    assert (shown.status, shown.out.splitlines()[1].strip()) == (1, "RuntimeError: a defect")
+    assert shown.out.startswith(f"{dead.id}  ")
+    assert "invoice.created  invoice inv-1" in shown.out
+
+    unknown = await polaris("billing", "replay", "4711", "--reason", "why not", database_url=database_url)
+    assert (unknown.status, "kept for 90 days" in unknown.err) == (3, True)
+    again = await polaris("billing", "replay", str(dead.id), "--reason", "repaired", database_url=database_url)
+    assert again.status == 0, again.err
+    copy = await world.row("SELECT status, lago_object_id FROM lago_webhook_events WHERE replayed_from_id IS NOT NULL")
+    assert tuple(copy) == ("pending", "inv-1")
+    action = await world.row("SELECT action, subject, reason FROM operator_actions")
+    assert tuple(action) == ("webhooks.replay", f"webhook:{dead.id}", "repaired")
+
+    await world.execute("UPDATE lago_webhook_events SET status = 'processed' WHERE status = 'pending'")
+    shown = await polaris("billing", "webhooks", database_url=database_url)
+    assert (shown.status, shown.out) == (0, "No webhook was given up.\n")

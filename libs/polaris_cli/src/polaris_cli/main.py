@@ -16,6 +16,7 @@ app = typer.Typer(
 
 StateFolder = Annotated[Path, typer.Option("--state", help="Where data, secrets and logs are kept.")]
 DEFAULT_STATE = Path(".polaris")
+LARGEST_ID = 2**63 - 1
 
 
 @app.callback()
@@ -119,6 +120,26 @@ def retry_event(
     _leave(lambda: run(transaction_id, Again(reason, although_closed)))
 
 
+@billing_app.command(name="webhooks")
+def billing_webhooks() -> None:
+    """Print Lago's webhooks that were given up, and why; status 1 when there is one."""
+    from polaris_cli.billing.command import webhooks as run  # noqa: PLC0415
+
+    _leave(run)
+
+
+@billing_app.command(name="replay")
+def billing_replay(
+    inbox_id: Annotated[int, typer.Argument(help="As polaris billing webhooks shows it.", min=1, max=LARGEST_ID)],
+    *,
+    reason: Reason,
+) -> None:
+    """Work off a webhook of Lago again, once the cause of its failure is gone."""
+    from polaris_cli.billing.command import replay as run  # noqa: PLC0415
+
+    _leave(lambda: run(inbox_id, reason))
+
+
 @billing_app.command(name="accept-lago")
 def accept_lago(
     *,
@@ -137,7 +158,7 @@ def _session_commands() -> None:
 
 
 @session_app.command()
-def explain(session_id: Annotated[int, typer.Argument(help="The session's id.")]) -> None:
+def explain(session_id: Annotated[int, typer.Argument(help="The session's id.", min=1, max=LARGEST_ID)]) -> None:
     """Print readings, slices, events, answers and reasons behind a session's bill."""
     from polaris_cli.session.command import explain as run  # noqa: PLC0415
 
@@ -146,7 +167,7 @@ def explain(session_id: Annotated[int, typer.Argument(help="The session's id.")]
 
 @session_app.command()
 def release(
-    session_id: Annotated[int, typer.Argument(help="The session's id.")],
+    session_id: Annotated[int, typer.Argument(help="The session's id.", min=1, max=LARGEST_ID)],
     *,
     reason: Reason,
     stop_wh: Annotated[int | None, typer.Option(min=0, help="The register at its end, in Wh.")] = None,

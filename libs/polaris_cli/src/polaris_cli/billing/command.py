@@ -10,13 +10,15 @@ from polaris_cli.problems import BadInput, CommandError
 from polaris_common.books.invoices import invoice_differences
 from polaris_common.books.lago_check import LagoCheck, UsageUnreadable
 from polaris_common.books.lago_move import Organisation, accept_move, move_to, read_organisation
-from polaris_common.books.redelivery import resend_lost, retry_event
+from polaris_common.books.redelivery import replay_webhook, resend_lost, retry_event
 from polaris_common.books.sentences import sentence
 from polaris_common.books.status import billing_status
 from polaris_common.books.three_way import Difference, Totals, internal_differences, payers, totals
+from polaris_common.clock import to_wire
 from polaris_common.db import Database
 from polaris_common.energy import kwh_text
 from polaris_common.lago import LagoClient, LagoRefused, LagoUnavailable
+from polaris_common.lago.inbox import InboxRepository
 from polaris_common.settings import LagoSettings
 
 
@@ -91,6 +93,29 @@ def resend(subscription: str, again: Again) -> int:
         )
     )
     sys.stdout.write(f"{count} events will be sent again.\n")
+    return 0
+
+
+def webhooks() -> int:
+    """Print Lago's webhooks that were given up, and why; 0 when there is none, 1 otherwise."""
+    dead = asyncio.run(in_unit_of_work(lambda uow: InboxRepository(uow).unsettled()))
+    for each in dead:
+        about = " ".join(filter(None, (each.object_type, each.lago_object_id)))
+        sys.stdout.write(
+            f"{each.id}  {to_wire(each.received_at)}  {each.webhook_type}  {about}\n    {each.last_error}\n"
+        )
+    sys.stdout.write("No webhook was given up.\n" if not dead else "To work one off again: polaris billing replay ID\n")
+    return 1 if dead else 0
+
+
+def replay(inbox_id: int, reason: str) -> int:
+    """Let a webhook be worked off again.
+
+    Raises:
+        Refused: there is none, or it is no longer kept.
+    """
+    asyncio.run(in_unit_of_work(lambda uow: replay_webhook(uow, inbox_id, reason=reason, actor=actor())))
+    sys.stdout.write("It will be worked off again within seconds: polaris billing webhooks.\n")
     return 0
 
 

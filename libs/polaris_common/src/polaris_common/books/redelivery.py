@@ -13,6 +13,7 @@ from polaris_common.books.three_way import Kind
 from polaris_common.db import UnitOfWork
 from polaris_common.events.catalogue import EventsRequeued
 from polaris_common.http.errors import ApiError, NotFound
+from polaris_common.lago.inbox import InboxRepository
 
 # Lago bills an event only while the period of its timestamp is open.
 _EVENTS = text("""
@@ -68,6 +69,17 @@ class PeriodClosed(ApiError):
         "Its billing period is closed: Lago would take the event and bill nothing,"
         " unless the period's invoice is still a draft."
     )
+
+
+async def replay_webhook(uow: UnitOfWork, inbox_id: int, *, reason: str, actor: str) -> int:
+    """Let the billing-bridge work off a copy of a webhook, whatever became of the original; the copy's id.
+
+    Raises:
+        WebhookNotFound, ReasonMissing: nothing has changed.
+    """
+    copy = await InboxRepository(uow).clone(inbox_id)
+    note_action(uow, "webhooks.replay", f"webhook:{inbox_id}", actor=actor, reason=reason, details={"copy": copy})
+    return copy
 
 
 async def retry_event(

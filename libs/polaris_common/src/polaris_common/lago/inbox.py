@@ -15,6 +15,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import SQLAlchemyError
 
 from polaris_common.db import Database, Repository, UnitOfWork
+from polaris_common.http.errors import NotFound
 from polaris_common.lago import wire
 from polaris_common.lago.signatures import WebhookVerifier
 from polaris_common.models import LagoWebhookEvent
@@ -28,13 +29,17 @@ _INNER_KEYS = (
 )  # fmt: skip
 
 # A dead letter is settled once any replay of it went through.
-_TROUBLE = text("""
-SELECT (SELECT count(*) FROM lago_webhook_events d WHERE d.status = 'dead' AND NOT EXISTS (
-            SELECT 1 FROM lago_webhook_events r
-            WHERE r.replayed_from_id = coalesce(d.replayed_from_id, d.id) AND r.status = 'processed')) AS dead,
+_UNSETTLED = """
+SELECT d.id FROM lago_webhook_events d WHERE d.status = 'dead' AND NOT EXISTS (
+    SELECT 1 FROM lago_webhook_events r
+    WHERE r.replayed_from_id = coalesce(d.replayed_from_id, d.id) AND r.status = 'processed')
+"""
+
+_TROUBLE = text(f"""
+SELECT (SELECT count(*) FROM ({_UNSETTLED}) AS unsettled) AS dead,
        (SELECT coalesce(sum(attempts), 0) FROM lago_webhook_events
         WHERE status = 'pending' AND last_error IS NOT NULL) AS failures
-""")
+""")  # noqa: S608 - no input in it
 
 RETENTION_DAYS = 90
 DELETED_AT_ONCE = 1_000
@@ -60,6 +65,13 @@ SELECT 'replay:' || id || ':' || gen_random_uuid(), body_sha256, webhook_type, o
 FROM lago_webhook_events WHERE id = :id
 RETURNING id
 """)
+
+
+class WebhookNotFound(NotFound):
+    """There is no such webhook to replay, or not any more."""
+
+    code = "webhook_not_found"
+    message = f"There is no such webhook in the inbox. One that went through is kept for {RETENTION_DAYS} days."
 
 
 class WebhookMalformed(Exception):
@@ -155,10 +167,21 @@ class InboxRepository(Repository[LagoWebhookEvent]):
         known = select(LagoWebhookEvent.id).where(LagoWebhookEvent.unique_key == unique_key)
         return Stored((await self.uow.execute(known)).scalar_one(), duplicate=True)
 
-    async def clone(self, inbox_id: int) -> int | None:
-        """Put a copy of a stored webhook at the end of the inbox, for a replay; its id, or None for an unknown one."""
+    async def clone(self, inbox_id: int) -> int:
+        """Put a copy of a stored webhook at the end of the inbox, for a replay; its id.
+
+        Raises:
+            WebhookNotFound: there is none with that id, or it is no longer kept.
+        """
         cloned: int | None = (await self.uow.execute(_CLONE, {"id": inbox_id})).scalar_one_or_none()
+        if cloned is None:
+            raise WebhookNotFound
         return cloned
+
+    async def unsettled(self) -> list[LagoWebhookEvent]:
+        """The dead letters that no replay has settled, oldest first."""
+        query = select(LagoWebhookEvent).where(LagoWebhookEvent.id.in_(text(_UNSETTLED).columns(LagoWebhookEvent.id)))
+        return await self.all(query.order_by(LagoWebhookEvent.id))
 
     async def trouble(self) -> Trouble:
         """How badly it goes with what is in the inbox."""

@@ -20,7 +20,7 @@ from polaris_common.db.outages import is_outage
 from polaris_common.events.catalogue import OperatorNotice
 from polaris_common.http.transport import backoff_seconds
 from polaris_common.lago import LagoRefused, LagoUnavailable
-from polaris_common.lago.inbox import RETENTION_DAYS, InboxRepository
+from polaris_common.lago.inbox import InboxRepository
 from polaris_common.models import LagoWebhookEvent
 from polaris_common.observability.health import Component, read, report
 from polaris_common.side_by_side import side_by_side
@@ -36,15 +36,6 @@ LAGO_AWAY_SECONDS = 15.0
 FAILING_AFTER = 5
 """Failed attempts of waiting webhooks that operators are told about."""
 HEALTH_SECONDS = 30.0
-
-
-class UnknownWebhook(Exception):
-    """There is no such webhook to replay, or not any more."""
-
-    def __init__(self, inbox_id: int) -> None:
-        super().__init__(
-            f"There is no webhook {inbox_id} in the inbox; one that went through is kept for {RETENTION_DAYS} days."
-        )
 
 
 class WebhookInbox:
@@ -73,12 +64,10 @@ class WebhookInbox:
         """Work through a copy of a stored webhook now, whatever became of the original; the copy's id.
 
         Raises:
-            UnknownWebhook: there is none with that id; what went through is deleted after 90 days.
+            WebhookNotFound: there is none with that id, or it is no longer kept.
         """
         async with self._database.unit_of_work() as uow:
             copy = await InboxRepository(uow).clone(inbox_id)
-        if copy is None:
-            raise UnknownWebhook(inbox_id)
         async with self._database.unit_of_work() as uow:
             claimed = await WebhookRepository(uow).claim(1, only=copy)
         for event in claimed:
