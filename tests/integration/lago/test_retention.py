@@ -54,5 +54,5 @@ async def test_a_replay_of_what_was_deleted_says_so(town: Town) -> None:
     await _stored(town, "old")
     inbox_id = (await town.row("SELECT id FROM lago_webhook_events")).id
     await _left_after_cleaning(town)
-    with pytest.raises(WebhookNotFound, match="no such webhook .* kept for 90 days"):
+    with pytest.raises(WebhookNotFound, match=r"no such webhook .* kept for 90 days"):
         await town.inbox.replay(inbox_id)
