@@ -52,6 +52,21 @@ async def test_a_run_without_news_writes_no_session(site: Site) -> None:
     assert await site.rows(query) == before
 
 
+async def test_a_session_above_many_that_have_vanished_is_found_between_two_polls(any_steve: Site) -> None:
+    """A card was deleted, and with it all that it had charged."""
+    site = any_steve
+    await site.charge()
+    for hour in range(1, 106):
+        await site.charge(card="GONE", at=NOON + timedelta(hours=hour))
+    await site.in_operation()
+    site.steve.delete_tag("GONE")
+    await site.execute("UPDATE sync_schedule SET nightly_pass_on = NULL")
+    await site.run()
+    new = await site.charge(at=NOON + timedelta(days=9))
+    await site.runs.live_poll()
+    assert await site.state(new) == ("settled", None)
+
+
 async def test_an_id_that_became_visible_after_higher_ones_is_found(site: Site) -> None:
     first, second = await site.charge(), await site.charge(at=NOON + timedelta(hours=2))
     hidden = site.steve.state.transactions.pop(first)

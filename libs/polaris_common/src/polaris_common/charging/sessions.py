@@ -97,6 +97,11 @@ class ChargingSessionRepository(Repository[ChargingSession]):
         query = select(func.max(ChargingSession.steve_transaction_id)).where(ChargingSession.vanished_at.is_(None))
         return await self.uow.session.scalar(query) or 0
 
+    async def highest_transaction_id_ever(self) -> int:
+        """The highest SteVe id we know, in SteVe still or not; 0 when there is none."""
+        highest = await self.uow.session.scalar(select(func.max(ChargingSession.steve_transaction_id)))
+        return max(highest or 0, 0)
+
     async def apply(
         self, seen: Sequence[SteveTransaction], *, limits: Limits | None = None, history: bool = False
     ) -> Applied:

@@ -100,13 +100,15 @@ class TransactionSync:
         async with self.database.unit_of_work() as uow:
             sessions = ChargingSessionRepository(uow)
             followed = await sessions.followed_ids(closed_manually=closed_manually)
-            highest = await sessions.highest_transaction_id()
+            # SteVe goes on where it was, also above what has vanished; one that was replaced begins anew.
+            beginnings = {await sessions.highest_transaction_id(), await sessions.highest_transaction_id_ever()}
         looked = await self._reread(followed - active.ids(), id_lists=id_lists)
-        scan = IdScan(self.database, self.steve, id_lists)
-        async for portion in scan.new(highest, max(active.ids(), default=0)):
-            looked.add(await self.store(portion))
+        scans = [IdScan(self.database, self.steve, id_lists) for _ in beginnings]
+        for scan, highest in zip(scans, sorted(beginnings), strict=True):
+            async for portion in scan.new(highest, max(active.ids(), default=0)):
+                looked.add(await self.store(portion))
         looked.add(await self.store(active))
-        if not scan.complete or looked.applied.reused:
+        if not all(scan.complete for scan in scans) or looked.applied.reused:
             await self._leave_to_a_run()
         return looked
 
