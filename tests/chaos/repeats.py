@@ -19,7 +19,8 @@ from tests.chaos.mortal import Ending, Lifeline
 KEYS = ("first-key-of-the-caller", "second-key-of-the-caller")
 VARIANTS = (0, 1)
 """Two requests that differ in what is in them."""
-MOST_STEPS = 39
+MOST_STEPS = 19
+"""Some requests take a few more."""
 
 EFFECTS = {
     "flags": AuditEvent.GLOBAL_FEATURE_FLAGS_CHANGED,
@@ -51,10 +52,8 @@ kinds = st.sampled_from(tuple(EFFECTS))
 callers = st.sampled_from(OPERATORS)
 keys = st.sampled_from((KEYS[0], *KEYS))
 variants = st.sampled_from((0, 0, 0, 1))
-lives = st.one_of(
-    st.just((None, Ending.KILLED)),
-    st.tuples(st.integers(0, MOST_STEPS), st.sampled_from(Ending)),
-)
+short_lives = st.tuples(st.integers(0, MOST_STEPS), st.sampled_from(Ending))
+lives = st.one_of(st.just((None, Ending.KILLED)), short_lives)
 Life = tuple[int | None, Ending]
 """After how many steps it ends, and how."""
 Request = tuple[str, str, Any]
@@ -150,7 +149,7 @@ class Repeats(LoopMachine):
     ) -> None:
         self.run(self._all_at_once(self._wish(kind, caller, key), requests))
 
-    @rule(kind=kinds, caller=callers, key=keys, variant=variants, life=lives)
+    @rule(kind=kinds, caller=callers, key=keys, variant=variants, life=short_lives)
     def somebody_asks_again_after_a_while(self, kind: str, caller: str, key: str, variant: int, life: Life) -> None:
         wish = self._wish(kind, caller, key)
         self.run(self._all_at_once(wish, [(variant, life)]))
@@ -203,14 +202,20 @@ class Repeats(LoopMachine):
             return
         for wish in self.wishes.values():
             self.run(self.portal.execute(_MINUTES))
-            wanted = next((each for each in wish.sent if self._done()[each.name]), wish.sent[0]).variant
-            self.run(self._all_at_once(wish, [(wanted, (None, Ending.KILLED))]))
-            done = self._done()
-            assert sum(done[each.name] for each in wish.sent) == 1, f"not done: {wish}"
-            last = wish.sent[-1]
-            assert last.succeeded or last.error == AnswerNotKept.code or wish.kind in USED_UP, f"{last} of {wish}"
+            self._insist(wish)
         self.nothing_is_done_twice()
         self.no_secret_is_in_any_row()
+
+    def _insist(self, wish: Wish) -> None:
+        """Of two bodies the key belongs to the one that came first, done or not; which one is not known."""
+        for variant in dict.fromkeys(each.variant for each in wish.sent):
+            self.run(self._all_at_once(wish, [(variant, (None, Ending.KILLED))]))
+            last = wish.sent[-1]
+            if last.error != KeyReused.code:
+                break
+        done = self._done()
+        assert sum(done[each.name] for each in wish.sent) == 1, f"not done: {wish}"
+        assert last.succeeded or last.error == AnswerNotKept.code or wish.kind in USED_UP, f"{last} of {wish}"
 
     def _wish(self, kind: str, caller: str, key: str) -> Wish:
         """Whoever calls a public route is anyone."""
