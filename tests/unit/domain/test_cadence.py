@@ -1,6 +1,7 @@
 """How often to look."""
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -93,6 +94,22 @@ def test_a_fixed_schedule_replaces_tiers_and_retries() -> None:
     policy = CadencePolicy(cron="*/20 * * * *")
     standing = Standing(Tier.DORMANT, last_success_at=NOW, failures=4, last_failure_at=NOW + timedelta(minutes=1))
     assert next_run(standing, policy, now=NOW) == datetime(2026, 3, 1, 12, 20, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        {"last_success_at": None},
+        {"last_success_at": NOW - timedelta(days=1)},
+        {"last_success_at": NOW - timedelta(days=1), "failures": 1, "last_failure_at": NOW - timedelta(minutes=1)},
+    ],
+    ids=["the first run", "a due run", "a repeat after a failure"],
+)
+def test_after_a_cancelled_run_the_next_is_due_as_after_one_that_completed(before: dict[str, Any]) -> None:
+    standing = Standing(Tier.ACTIVE, last_cancelled_at=NOW, **before)
+    assert next_run(standing, POLICY, now=NOW) == NOW + timedelta(minutes=15)
+    by_cron = next_run(standing, CadencePolicy(cron="*/20 * * * *"), now=NOW)
+    assert by_cron == datetime(2026, 3, 1, 12, 20, tzinfo=UTC)
 
 
 def test_a_fixed_schedule_counts_from_when_a_worker_first_looked() -> None:
