@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 from tests.chaos.city import City, content
@@ -21,11 +22,18 @@ FROM energy_slices a JOIN charging_sessions s ON s.id = a.session_id WHERE a.lay
 """
 
 _STARTS = """
-SELECT lago_id, external_id AS subscription, external_customer_id AS customer, started_at AS at
+SELECT lago_id, external_id AS subscription, external_customer_id AS customer, started_at AS at,
+       status = 'active' AS active, greatest(started_at, period_started_at) AS open_since
 FROM lago_subscriptions WHERE deleted_at IS NULL AND started_at IS NOT NULL
 """
 
+_COUNTED = "SELECT value FROM billing_counters WHERE name = 'events_delivered'"
+
 _RUNNING = "SELECT FROM sync_runs WHERE status = 'running'"
+
+
+CLOCKS_DIFFER_BY = timedelta(hours=1)
+"""At most, in this city."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +60,8 @@ class Books:
     """When subscriptions began, by Lago's id."""
     running: int
     """Sync runs under way."""
+    counted: int
+    """Events that the ledger has counted as delivered."""
 
     @classmethod
     async def read(cls, city: City) -> "Books":
@@ -63,6 +73,7 @@ class Books:
             cuts={row["id"]: row for row in await city.rows(_CUTS)},
             starts={row["lago_id"]: row for row in await city.rows(_STARTS)},
             running=len(await city.rows(_RUNNING)),
+            counted=sum(row["value"] for row in await city.rows(_COUNTED)),
         )
 
 
@@ -71,9 +82,10 @@ class Auditor:
     """Compares the books with what they were before, and with Lago."""
 
     city: City
-    before: Books = field(default_factory=lambda: Books({}, {}, {}, {}, {}, 0))
+    before: Books = field(default_factory=lambda: Books({}, {}, {}, {}, {}, 0, 0))
     _read_of_lago: int = 0
-    _texts: dict[str, tuple[object, ...]] = field(default_factory=dict)
+    _arrived: set[str] = field(default_factory=set)
+    """The names of the events that Lago has."""
 
     async def audit(self, most_wh: Mapping[int, int]) -> Books:
         """Look at everything; ``most_wh``: the most energy that anybody has ever claimed for each transaction."""
@@ -81,7 +93,11 @@ class Auditor:
         self._nothing_is_undone(books)
         self._lago_has_what_the_ledger_says(books)
         self._no_slice_spans_the_start_of_a_subscription(books)
+        self._nothing_is_sold_into_a_closed_period(books)
         assert books.running <= 1, f"{books.running} runs at once"
+        delivered = sum(event.status == "delivered" for event in books.events.values())
+        assert books.counted == delivered, f"{books.counted} events are counted as delivered, {delivered} are"
+        assert not self.city.refused(), "the database had to refuse what the ledger wanted to write"
         for transaction, wh in books.accepted_wh.items():
             assert 0 <= wh <= most_wh[transaction], f"Lago has {wh} Wh of transaction {transaction}"
         for transaction, session in books.sessions.items():
@@ -102,16 +118,14 @@ class Auditor:
         raw = self.city.lago.organization.events.raw
         for each in raw[self._read_of_lago :]:
             name = each.transaction_id
-            text = (name, each.external_subscription_id, each.code, each.properties)
-            assert self._texts.setdefault(name, (*text, each.timestamp)) == (*text, each.timestamp), (
-                f"{name} was sent with another content"
-            )
+            text = (name, each.external_subscription_id, each.code, each.timestamp, each.properties)
             assert name in books.events, f"Lago has {name}, which the ledger does not know"
             assert content(books.events[name].body) == text, f"Lago has another {name} than the ledger"
+            self._arrived.add(name)
         self._read_of_lago = len(raw)
         for name, event in books.events.items():
             assert event.status != "quarantined", f"{name} was given up"
-            assert event.status != "delivered" or name in self._texts, f"{name} never reached Lago"
+            assert event.status != "delivered" or name in self._arrived, f"{name} never reached Lago"
 
     def _no_slice_spans_the_start_of_a_subscription(self, books: Books) -> None:
         """As far as the mirror knew of it before the slice was cut: what was used before is for the old price."""
@@ -123,6 +137,18 @@ class Auditor:
                 assert not spans or start["customer"] != customers.get(cut["subscription"]), (
                     f"a slice of {cut['transaction']} spans the start of {start['subscription']}"
                 )
+
+    def _nothing_is_sold_into_a_closed_period(self, books: Books) -> None:
+        """As far as the mirror knew of it before and after: what Lago has billed already takes no more energy."""
+        open_since = {
+            start["subscription"]: start["open_since"] - CLOCKS_DIFFER_BY
+            for lago_id, start in books.starts.items()
+            if start["active"] and self.before.starts.get(lago_id) == start
+        }
+        for name in books.events.keys() - self.before.events.keys():
+            _, subscription, _, stamp, _ = content(books.events[name].body)
+            since = open_since.get(subscription)
+            assert since is None or stamp >= since.timestamp() * 1_000_000, f"{name} is for a period that is closed"
 
     def _every_decision_has_its_reason(self, transaction: int, session: Any) -> None:
         if session["looked_at"]:

@@ -7,11 +7,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 
 import asyncpg
 import httpx
 from starlette.types import ASGIApp
+from structlog.typing import EventDict
 
 from billing_bridge.ledger.service import Ledger
 from billing_bridge.mirror.service import Mirror
@@ -158,6 +160,8 @@ class City:
     sync: SyncWorker
     bridge: BillingBridge
     letters: list[Letter]
+    logs: list[EventDict]
+    """What everybody has logged."""
     delivered: set[str]
     """The keys of the webhooks that have arrived."""
     flat_rates: bool
@@ -173,6 +177,7 @@ class City:
         self.other_database = MortalDatabase(settings, application_name="chaos-other")
         self._verifier = WebhookVerifier(hmac_secret=HMAC_KEY)
         self._emptied = ""
+        self.logs = []
 
     @classmethod
     async def build(cls, url: str, store: EventStore) -> "City":
@@ -201,6 +206,7 @@ class City:
         """A new example: nobody has charged, nobody pays, it is noon."""
         await self.connection.execute(self._emptied)
         await self.clock.begin()
+        self.logs.clear()
         self.letters, self.delivered, self.flat_rates = [], set(), False
         self.steve = SteveSimulator(
             SteveConfig(profile=Profile.V3_12_FORK, api_password="steve-password", clock=self.clock)
@@ -340,6 +346,10 @@ class City:
         finally:
             self._spare.append(connection)
 
+    def refused(self) -> bool:
+        """Whether the database has refused a session's books. Then only that session waits, but nobody should try."""
+        return any(entry["event"] == "session_not_billed" for entry in self.logs)
+
     async def execute(self, statement: str, *values: object) -> None:
         """Run SQL."""
         await self.connection.execute(statement, *values)
@@ -404,7 +414,8 @@ def _wh(kwh: str) -> int:
     return -wh if kwh.startswith("-") else wh
 
 
-def content(body: str) -> tuple[object, ...]:
-    """What of an event's JSON text Lago keeps."""
+def content(body: str) -> tuple[str, str, str, int, dict[str, str]]:
+    """What of an event's JSON text Lago keeps; its time in microseconds."""
     event = json.loads(body)
-    return event["transaction_id"], event["external_subscription_id"], event["code"], event["properties"]
+    stamp = int(Decimal(event["timestamp"]) * 1_000_000)
+    return event["transaction_id"], event["external_subscription_id"], event["code"], stamp, event["properties"]

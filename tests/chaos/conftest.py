@@ -55,7 +55,7 @@ def city(
     store: EventStore = request.param
     name = f"chaos_{store.value}"
     built = runner.run(City.build(postgres.create_database(name), store))
-    with structlog.testing.capture_logs():
+    with structlog.testing.capture_logs() as built.logs:
         yield built
     runner.run(built.close())
     postgres.drop_database(name)
