@@ -37,7 +37,8 @@ replay-chaos: $(VENV)/.demo ## The same with services killed at random, once for
 		echo "seed $$seed: $$verdict $$(echo "$$said" | tail -n 1)"; done; exit $$failed
 
 test: $(VENV)/.dev ## Run all tests; starts its own PostgreSQL and Redis
-	$(BIN)/pytest --numprocesses $(TESTERS) --dist worksteal $(ARGS)
+	@# Tests and services are loaded dozens of times: their bytecode is kept, whatever the shell says.
+	PYTHONDONTWRITEBYTECODE= $(BIN)/pytest --numprocesses $(TESTERS) --dist worksteal $(ARGS)
 
 test-browser: $(VENV)/.dev ## Sign in with a real Chromium; as root it installs Debian's when there is none
 	@command -v chromium >/dev/null || { test "$$(id -u)" = 0 && apt-get --version >/dev/null 2>&1 && \

@@ -3,7 +3,6 @@
 import asyncio
 
 import httpx
-import pytest
 from tests.support.site import Site
 from tests.support.worker_processes import served, until, workers
 
@@ -163,15 +162,11 @@ async def test_a_worker_told_to_run_on_startup_does_and_shows_its_figures_on_the
     assert (await site.row("SELECT trigger FROM sync_runs ORDER BY id DESC LIMIT 1")).trigger == "startup"
 
 
-@pytest.mark.parametrize(
-    ("variable", "value"), [("SYNC_CRON_SCHEDULE", "every now and then"), ("SYNC_IDLE_HYSTERESIS_TICKS", "0")]
-)
-async def test_an_unusable_setting_stops_the_worker_at_start_and_names_the_variable(
-    database_url: str, redis_url: str, variable: str, value: str
+async def test_unusable_settings_stop_the_worker_at_start_and_each_variable_is_named(
+    database_url: str, redis_url: str
 ) -> None:
-    settings = {variable: value}
-    async with workers(1, database_url=database_url, redis_url=redis_url, steve="http://steve.test", **settings) as (
-        worker,
-    ):
+    settings = {"SYNC_CRON_SCHEDULE": "every now and then", "SYNC_IDLE_HYSTERESIS_TICKS": "0"}
+    async with workers(1, database_url=database_url, redis_url=redis_url, **settings) as (worker,):
         code, said = await worker.ended()
-    assert (code, variable in said) == (2, True)
+    assert code == 2
+    assert all(variable in said for variable in settings)
