@@ -61,6 +61,7 @@ _UPDATE = (
     "UPDATE reservations SET charge_box_id = $2, connector_id = $3, start_at = $4, end_at = $5, status = $6"
     " WHERE id = $1"
 )
+_ASKED_AT_ONCE = "SELECT reason FROM charger_operation_log WHERE outcome IS NULL GROUP BY reason HAVING count(*) > 1"
 _TOLD = (
     "SELECT DISTINCT ON (payload->'reservationId') payload->'reservationId' AS id, payload->>'status' AS status"
     " FROM domain_events WHERE type IN ('reservation.changed', 'reservation.cancelled')"
@@ -82,8 +83,8 @@ class Reservations(LoopMachine):
     def __init__(self, city: City, runner: asyncio.Runner) -> None:
         super().__init__(runner)
         self.city, self.charging = city, list[int]()
-        self.asked = 0
-        """How many reservations SteVe was asked to make."""
+        self.asked = self.passed = 0
+        """How many reservations SteVe has made, and how many minutes have passed."""
         self.past_our_code: set[int] = set()
         """Reservations that were made or changed past our code, of which nobody was told."""
         self.before: Bookings = {}
@@ -118,9 +119,10 @@ class Reservations(LoopMachine):
     def some_try_at_once(self, drawn: list[Drawn]) -> None:
         self.try_at_once(drawn)
 
-    @rule(plug=plugs, window=windows, people=st.integers(2, 4))
+    @rule(plug=plugs, window=windows, people=st.integers(1, 3))
     def some_want_the_same(self, plug: tuple[str, int], window: tuple[datetime, datetime], people: int) -> None:
-        self.try_at_once([("book", 0, plug, window)] * people)
+        other_case = (plug[0].swapcase(), plug[1])
+        self.try_at_once([*[("book", 0, plug, window)] * people, ("insert", 0, other_case, window)])
 
     @rule(drawn=attempts, steps=st.integers(0, 9), ending=st.sampled_from(Ending))
     def somebody_is_cut_off(self, drawn: Drawn, steps: int, ending: Ending) -> None:
@@ -157,6 +159,20 @@ class Reservations(LoopMachine):
         if booking is not None:
             self.try_at_once([booking])
 
+    @rule(plug=plugs, steps=st.integers(0, 14), ending=st.sampled_from(Ending), two=st.booleans())
+    def a_worker_ends_while_it_asks_a_charger(
+        self, plug: tuple[str, int], steps: int, ending: Ending, two: bool
+    ) -> None:
+        """Of a reservation that is due; the next worker must not ask again."""
+        due = self.passed + -self.passed % 30
+        self.time_passes(due - self.passed)
+        start = NOON + timedelta(minutes=due + 5)
+        self.try_at_once([("book", 1, plug, (start, start + SLOT))])
+        sweep = self.city.do_twice_at_once if two else self.city.do
+        self._work(sweep("reservations", steps=None, ending=ending))
+        self._work(self.city.do("operations", steps=steps, ending=ending))
+        self._work(self.city.do("operations"))
+
     @rule(job=st.sampled_from(UPKEEP_JOBS), steps=st.one_of(st.none(), st.integers(0, 19)))
     def two_workers_at_once(self, job: str, steps: int | None) -> None:
         self._work(self.city.do_twice_at_once(job, steps=steps, ending=Ending.KILLED))
@@ -174,6 +190,7 @@ class Reservations(LoopMachine):
 
     @rule(minutes=st.sampled_from((10, 30, 30, 60)))
     def time_passes(self, minutes: int) -> None:
+        self.passed += minutes
         self.run(self.city.pass_minutes(minutes))
         self._work(self.city.do("reservations"))
 
@@ -212,6 +229,7 @@ class Reservations(LoopMachine):
         query = "SELECT FROM charger_operation_log WHERE operation = 'ReserveNow' AND status <> 'pending'"
         wanted = len(self.run(self.city.rows(query)))
         assert self.asked <= wanted, f"SteVe made {self.asked} reservations of {wanted}"
+        assert not self.run(self.city.rows(_ASKED_AT_ONCE)), "two requests are under way for one reservation"
 
     @invariant()
     def everybody_was_told_how_a_reservation_stands(self) -> None:
