@@ -1,6 +1,7 @@
 #!/bin/sh
 # Replaces the database by FILE, which backup.sh wrote, and starts the services again: deploy/restore.sh FILE
 # The old database is removed only after FILE was read completely; a failure leaves it as it was.
+# Before the billing-bridge bills anything it asks Lago for what was sold since the backup: see "polaris billing status".
 set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)
 file=${1:?say which file: deploy/restore.sh FILE}

@@ -14,7 +14,6 @@ from billing_bridge.ledger.service import Ledger
 from billing_bridge.mirror.service import Mirror
 from billing_bridge.provisioning.service import CustomerAccounts
 from billing_bridge.reconciliation.service import Reconciliation
-from billing_bridge.restored.service import RestoredLedger
 from billing_bridge.safety.service import SafetyGate
 from billing_bridge.sender.service import Sender
 from billing_bridge.webhooks.service import WebhookInbox
@@ -203,10 +202,7 @@ async def build_world(
     jobs = Jobs(redis)
     gate = SafetyGate(database, lago_client, METRIC)
     transactions = TransactionSync(database, steve_client, jobs)
-    restored = RestoredLedger(
-        database, lago_client, metric_code=METRIC, look_back=timedelta(days=1_000), again_after_seconds=0
-    )
-    ledger = Ledger(database, jobs, policy=SlicePolicy(), metric_code=METRIC, is_complete=restored.is_complete)
+    ledger = Ledger(database, jobs, policy=SlicePolicy(), metric_code=METRIC)
     yield World(
         database=database,
         steve=steve,

@@ -7,7 +7,7 @@ from typing import Any
 from billing_bridge.ledger.service import HELD_AGAIN_AFTER_SECONDS, Ledger
 from billing_bridge.mirror.service import Mirror
 from billing_bridge.reconciliation.service import Reconciliation
-from billing_bridge.restored.service import RestoredLedger
+from billing_bridge.recovery.service import Recovery
 from billing_bridge.safety.service import SafetyGate
 from billing_bridge.sender.service import Sender
 from billing_bridge.settings import BillingBridgeSettings
@@ -32,6 +32,7 @@ NOT_CONFIGURED_SECONDS = 30.0
 PARTITION_SECONDS = 3_600.0
 LAGO_SWEEP_SECONDS = 60.0
 RECONCILE_SECONDS = 600.0
+RECOVERY_SECONDS = 5.0
 WATCH_SECONDS = 15.0
 
 
@@ -44,17 +45,13 @@ async def serve(settings: BillingBridgeSettings) -> None:
         figures = metrics_server(settings, DatabaseFigures(database, MONEY))
         jobs = Jobs(settings)
         stack.push_async_callback(jobs.close)
-        metric_code, lago, restored = settings.lago_metric_code, None, None
+        lago = recovery = None
         if settings.lago_configured:
             lago = LagoClient(settings, budget=RequestBudget(settings.lago_requests_per_second))
             stack.push_async_callback(lago.close)
-            restored = RestoredLedger(database, lago, metric_code=metric_code)
+            recovery = Recovery(database, lago, metric_code=settings.lago_metric_code)
         ledger = Ledger(
-            database,
-            jobs,
-            policy=settings.slice_policy,
-            metric_code=metric_code,
-            is_complete=restored.is_complete if restored else None,
+            database, jobs, policy=settings.slice_policy, metric_code=settings.lago_metric_code, gate=recovery
         )
 
         async def keep_partitions() -> None:
@@ -73,12 +70,15 @@ async def serve(settings: BillingBridgeSettings) -> None:
             every(HELD_AGAIN_AFTER_SECONDS, ledger.bill_held, name="bill_held"),
             every(PARTITION_SECONDS, keep_partitions, name="partitions"),
         ]
-        if lago is not None:
-            gate = SafetyGate(database, lago, metric_code)
+        if lago is not None and recovery is not None:
+            tasks.append(every(RECOVERY_SECONDS, recovery.look, name="recovery"))
+            gate = SafetyGate(database, lago, settings.lago_metric_code)
             sender = Sender(database, lago, SystemClock(), gate)
             functions.append((JobName.SEND_EVENTS, sender.send_due))
             tasks.append(every(SWEEP_SECONDS, sender.send_due, name="send_events"))
-            reconciliation = Reconciliation(database, lago, metric_code=metric_code, close_margin=settings.close_margin)
+            reconciliation = Reconciliation(
+                database, lago, metric_code=settings.lago_metric_code, close_margin=settings.close_margin
+            )
             tasks.append(every(RECONCILE_SECONDS, reconciliation.check_due, name="reconciliation"))
             tasks.append(every(WATCH_SECONDS, Watch(database, settings.watch_policy).look, name="watch"))
             tasks += _mirroring(Mirror(database, lago, ledger, gate), database, gate, settings.lago_mirror_seconds)

@@ -49,6 +49,6 @@ async def billing_status(uow: UnitOfWork) -> dict[str, Any]:
                 "lastSuccessAt": None if row.last_success_at is None else to_wire(row.last_success_at),
             }
             for name, row in sorted(health.items())
-            if name.startswith("lago")
+            if name.startswith("lago") or name == Component.LEDGER_HOME
         },
     }

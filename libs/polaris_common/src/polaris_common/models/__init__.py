@@ -10,8 +10,10 @@ from polaris_common.models.billing import (
     EnergySlice,
     LagoEvent,
     LagoEventStatus,
+    LedgerHome,
     OperatorAction,
     ReconciliationFinding,
+    RecoveredLagoEvent,
     SessionBilling,
 )
 from polaris_common.models.charging import (
@@ -134,6 +136,7 @@ __all__ = [
     "LagoSubscription",
     "LagoWallet",
     "LagoWebhookEvent",
+    "LedgerHome",
     "LiveMeter",
     "MeterReading",
     "MirroredFromLago",
@@ -153,6 +156,7 @@ __all__ = [
     "PushKind",
     "QrCard",
     "ReconciliationFinding",
+    "RecoveredLagoEvent",
     "Reservation",
     "ReservationStatus",
     "Role",

@@ -131,6 +131,51 @@ class LagoEvent(Base):
     created_at: Mapped[CreatedAt]
 
 
+class LedgerHome(Base):
+    """The database in which the ledger was last known to be complete (see ``billing_bridge.recovery``)."""
+
+    __tablename__ = "ledger_home"
+    __table_args__ = (CheckConstraint("id", name="ledger_home_only_one_check"),)
+
+    id: Mapped[bool] = mapped_column(primary_key=True, server_default=text("true"))
+    identity: Mapped[str]
+    """Cluster, database in it, and timeline, as ``database_identity()`` says it."""
+    confirmed_at: Mapped[CreatedAt]
+
+
+class RecoveredLagoEvent(Base):
+    """An event that Lago had and a restored copy of the database did not; a slice again once its session is billed."""
+
+    __tablename__ = "recovered_events"
+    __table_args__ = (
+        Index(
+            "recovered_events_waiting_idx",
+            "steve_transaction_id",
+            postgresql_where="session_id IS NULL",
+        ),
+    )
+
+    transaction_id: Mapped[str] = mapped_column(primary_key=True)
+    steve_transaction_id: Mapped[int] = mapped_column(BigInteger)
+    earlier_charges: Mapped[int]
+    charge_box_id: Mapped[str]
+    connector_id: Mapped[int]
+    slice_index: Mapped[int]
+    """As it was numbered when it was cut first."""
+    layer: Mapped[int]
+    from_wh: Mapped[Wh]
+    to_wh: Mapped[Wh]
+    started_at: Mapped[datetime]
+    ended_at: Mapped[datetime]
+    final: Mapped[bool]
+    late: Mapped[bool]
+    subscription_external_id: Mapped[str]
+    body: Mapped[str]
+    session_id: Mapped[int | None] = mapped_column(BigInteger, ForeignKey("charging_sessions.id", ondelete="RESTRICT"))
+    """The session that it has become a slice of."""
+    found_at: Mapped[CreatedAt]
+
+
 class ReconciliationFinding(Base):
     """A difference between the books: register, ledger, delivered, Lago. Open until a later check finds it gone."""
 

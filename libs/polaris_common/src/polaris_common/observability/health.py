@@ -37,6 +37,8 @@ class Component(StrEnum):
     LAGO_WEBHOOKS = "lago_webhooks"
     LAGO_BOOKS = "lago_books"
     """When everything was last compared."""
+    LEDGER_HOME = "ledger_home"
+    """Whether the ledger is known to be complete in this database; nothing is billed before."""
     SYNC = "sync"
 
 

@@ -10,7 +10,8 @@ from polaris_common.domain.slicing import Cut
 from polaris_common.energy import kwh_text
 from polaris_common.ids import lago_transaction_id
 
-_encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
+encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
+"""The one way in which events are written."""
 
 
 def event_text(session: DueSession, cut: Cut, pays: Pays, *, index: int, layer: int, metric_code: str) -> str:
@@ -41,7 +42,7 @@ def event_text(session: DueSession, cut: Cut, pays: Pays, *, index: int, layer: 
             **({"correction": str(layer)} if layer else {}),
         },
     }
-    return _encode(event)
+    return encode(event)
 
 
 def transaction_id(session: DueSession, cut: Cut, *, layer: int) -> str:

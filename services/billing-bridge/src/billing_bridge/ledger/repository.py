@@ -81,6 +81,10 @@ _DECISION_COLUMNS = (
     "slice_count",
 )
 
+_DELIVERED = text("""
+UPDATE lago_events SET status = 'delivered', delivered_at = now() WHERE transaction_id = ANY(CAST(:ids AS text[]))
+""")
+
 _RECORD = text("""
 INSERT INTO session_billing (session_id, status, reason, tag_mapping_id, subscription_external_id, billed_wh,
     slice_count, checked_at)
@@ -216,6 +220,10 @@ class LedgerRepository:
         await self._uow.copy("energy_slices", _SLICE_COLUMNS, [_slice_row(number, new) for number, new in numbered])
         events = [(number, new.transaction_id, new.event) for number, new in numbered]
         await self._uow.copy("lago_events", _EVENT_COLUMNS, events)
+
+    async def mark_delivered(self, transaction_ids: Sequence[str]) -> None:
+        """Lago is known to have these already."""
+        await self._uow.execute(_DELIVERED, {"ids": list(transaction_ids)})
 
     async def record(self, decisions: Sequence[NewDecision]) -> None:
         """Store what was decided about each session, replacing what was decided before."""

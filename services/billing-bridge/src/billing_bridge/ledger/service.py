@@ -1,13 +1,15 @@
 """Cutting energy slices: readings and stop values become ledger rows and Lago events, in one transaction."""
 
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Protocol
 
 import structlog
 
 from billing_bridge.ledger.event_text import event_text, transaction_id
+from billing_bridge.ledger.recovered import RecoveredEvents, slices_of
 from billing_bridge.ledger.repository import Decided, LedgerRepository, NewDecision, NewSlice
 from billing_bridge.ledger.session_books import Addition, DueSession, SessionBooks
 from billing_bridge.metrics import DECISIONS, LEDGER_BATCH_SECONDS, SLICES
@@ -81,43 +83,40 @@ class _Outcome:
     """Session id → energy that came too late for its period."""
 
 
+class BillingGate(Protocol):
+    """Says whether the ledger is known to be complete."""
+
+    async def billing_allowed(self) -> bool:
+        """Whether slices may be cut now."""
+        ...
+
+
 class Ledger:
     """The only writer of slices, events and billing decisions."""
 
     def __init__(
-        self,
-        database: Database,
-        jobs: Jobs,
-        *,
-        policy: SlicePolicy,
-        metric_code: str,
-        is_complete: Callable[[], Awaitable[bool]] | None = None,
+        self, database: Database, jobs: Jobs, *, policy: SlicePolicy, metric_code: str, gate: BillingGate | None = None
     ) -> None:
-        """``is_complete``: whether the ledger has all that it ever had; while not, nothing is sold."""
         self._database, self._jobs = database, jobs
-        self._policy, self._metric_code, self._is_complete = policy, metric_code, is_complete
+        self._policy, self._metric_code = policy, metric_code
+        self._gate = gate
 
     async def bill_due(self) -> None:
         """Look at every session that changed, until none is left."""
-        if not await self._may_sell():
-            return
         while await self._bill_batches():
             pass
 
     async def bill_held(self, *, older_than_seconds: float = HELD_AGAIN_AFTER_SECONDS) -> None:
         """Look again at sessions that could not be billed; the reason may have gone."""
-        if not await self._may_sell():
-            return
         async with self._database.unit_of_work() as uow:
             before = await LedgerRepository(uow).moment(seconds_ago=older_than_seconds)
         while await self._bill_batches(held_before=before):
             pass
 
-    async def _may_sell(self) -> bool:
-        return self._is_complete is None or await self._is_complete()
-
     async def _bill_batches(self, *, held_before: datetime | None = None) -> int:
         """Decide some batches side by side: sessions due, or those held and not looked at since ``held_before``."""
+        if self._gate is not None and not await self._gate.billing_allowed():
+            return 0
         async with self._database.unit_of_work() as uow:
             ledger = LedgerRepository(uow)
             if held_before is None:
@@ -154,7 +153,11 @@ class Ledger:
             transaction_ids = [session.steve_transaction_id for session in sessions]
             meters = MeterRepository(uow)
             revisions = await meters.revisions(transaction_ids)
-            outcome = self._decide(sessions, await self._known(uow, sessions))
+            recovered = await self._take_back(uow, [session.id for session in sessions])
+            sessions = [
+                each._replace(billed_revision=each.revision) if each.id in recovered else each for each in sessions
+            ]
+            outcome = self._decide(sessions, await self._known(uow, sessions, recovered))
             await ledger.append(outcome.slices)
             await ledger.record(outcome.decisions)
             _announce_late(uow, sessions, outcome.late_wh)
@@ -167,6 +170,19 @@ class Ledger:
             DECISIONS.labels(status).inc(count)
         log.debug("billed_batch", sessions=len(sessions), slices=len(outcome.slices))
         return len(sessions)
+
+    async def _take_back(self, uow: UnitOfWork, session_ids: Sequence[int]) -> dict[int, Decided]:
+        """What only Lago remembered of these sessions becomes slices again; what is decided about each then."""
+        taken = await RecoveredEvents(uow).take(session_ids)
+        if not taken:
+            return {}
+        ledger, slices, decided = LedgerRepository(uow), list[NewSlice](), await LedgerRepository(uow).decided([*taken])
+        for session_id, events in taken.items():
+            some, decided[session_id] = slices_of(session_id, events, decided.get(session_id, _UNDECIDED))
+            slices += some
+        await ledger.append(slices)
+        await ledger.mark_delivered([new.transaction_id for new in slices])
+        return decided
 
     def _decide(self, sessions: Sequence[DueSession], known: _Known) -> _Outcome:
         outcome = _Outcome()
@@ -223,7 +239,7 @@ class Ledger:
             event=event_text(session, piece, new.pays, index=index, layer=layer, metric_code=self._metric_code),
         )
 
-    async def _known(self, uow: UnitOfWork, sessions: Sequence[DueSession]) -> _Known:
+    async def _known(self, uow: UnitOfWork, sessions: Sequence[DueSession], recovered: Mapping[int, Decided]) -> _Known:
         ledger, known = LedgerRepository(uow), [session.id for session in sessions if not session.is_new]
         mappings = TagMappingRepository(uow)
         attributed = await mappings.by_ids(
@@ -237,7 +253,7 @@ class Ledger:
         named |= {each.subscription_external_id for cut in slices.values() for each in cut}
         subscriptions = await ledger.subscriptions(customers, named, metric_code=self._metric_code)
         return _Known(
-            decided=await ledger.decided(known) if known else {},
+            decided={**(await ledger.decided(known) if known else {}), **recovered},
             slices=slices,
             readings=await MeterRepository(uow).registers([session.steve_transaction_id for session in sessions]),
             owners=owners,

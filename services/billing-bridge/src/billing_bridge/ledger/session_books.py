@@ -48,6 +48,10 @@ class DueSession(NamedTuple):
         """Whether billing has never looked at it: then nothing is decided about it, and no slice is cut."""
         return self.billed_revision == 0
 
+    def with_slices(self) -> "DueSession":
+        """The same session, no longer new: it was billed before this copy of the database knew it."""
+        return self._replace(billed_revision=self.revision)
+
 
 @dataclass(frozen=True)
 class Addition:
@@ -105,6 +109,8 @@ class SessionBooks:
         return decision or self._payer(begin.at)
 
     def _wanted(self, begin: Point, start_wh: int, stop: Point | None) -> Iterator[tuple[Cut, int, Layered | None]]:
+        for hole in self._holes(start_wh, stop):
+            yield hole, 0, None
         if stop is not None:
             for each in corrections(self.slices, start_wh, stop.wh):
                 yield _as_cut(each), each.layer, each.below
@@ -120,6 +126,16 @@ class SessionBooks:
         if highest is None:
             return Point(self.session.started_at, start_wh)
         return Point(highest.ended_at, highest.to_wh)
+
+    def _holes(self, start_wh: int, stop: Point | None) -> Iterator[Cut]:
+        """Energy below the high-water mark that was never sold: its slices were lost with a database."""
+        low = Point(self.session.started_at, start_wh)
+        for each in sorted((each for each in self.slices if each.layer == 0), key=lambda each: each.from_wh):
+            to_wh = each.from_wh if stop is None else min(each.from_wh, stop.wh)
+            if low.wh < to_wh:
+                yield Cut(low.wh, to_wh, low.at, max(low.at, each.started_at))
+            if low.wh < each.to_wh:
+                low = Point(each.ended_at, each.to_wh)
 
     def _boundaries(self, begin: Point, readings: Sequence[Point], stop: Point | None) -> list[datetime]:
         points = readings if stop is None else [*readings, stop]
