@@ -11,7 +11,7 @@ from tests.integration.notifier.stream_client import StreamClient
 
 from polaris_cli.embedded import EmbeddedPostgres
 
-SOON = 20
+SOON = 60
 
 
 def _refusal(environment: dict[str, str]) -> tuple[int, str]:
