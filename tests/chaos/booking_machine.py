@@ -159,7 +159,7 @@ class Reservations(LoopMachine):
         if booking is not None:
             self.try_at_once([booking])
 
-    @rule(plug=plugs, steps=st.integers(0, 14), ending=st.sampled_from(Ending), two=st.booleans())
+    @rule(plug=plugs, steps=st.integers(0, 24), ending=st.sampled_from(Ending), two=st.booleans())
     def a_worker_ends_while_it_asks_a_charger(
         self, plug: tuple[str, int], steps: int, ending: Ending, two: bool
     ) -> None:
