@@ -111,7 +111,8 @@ class Auditor:
             assert was["state"] != "settled" or now["state"] == "settled", f"{transaction} is no longer settled"
             assert now["high"] >= was["high"], f"the high-water mark of {transaction} has fallen"
         for name, event in self.before.events.items():
-            assert books.events[name].body == event.body, f"the text of {name} has changed"
+            same = books.events[name].body == event.body
+            assert same or name not in self._arrived, f"the text of {name} has changed, and Lago has it"
             assert event.status != "delivered" or books.events[name].status == "delivered", f"{name} was delivered"
 
     def _lago_has_what_the_ledger_says(self, books: Books) -> None:

@@ -35,7 +35,8 @@ FROM unnest(CAST(:invoices AS text[]), CAST(:subscriptions AS text[]),
             CAST(:since AS timestamptz[]), CAST(:until AS timestamptz[])) AS p(invoice, subscription, since, until)
 CROSS JOIN LATERAL (
     SELECT sum({SIGNED_WH}) AS wh FROM energy_slices a JOIN lago_events e ON e.slice_id = a.id
-    WHERE a.subscription_external_id = p.subscription AND (a.ended_at >= p.since OR a.late)
+    WHERE a.subscription_external_id = p.subscription
+      AND (a.ended_at >= p.since OR a.late OR e.restamped_at IS NOT NULL)
       AND (e.body::json->>'timestamp')::numeric >= extract(epoch FROM p.since)
       AND (e.body::json->>'timestamp')::numeric < extract(epoch FROM p.until)
 ) AS ledger
@@ -57,9 +58,10 @@ FROM (SELECT external_id, max(terminated_at) AS ended_at FROM lago_subscriptions
       GROUP BY external_id
       HAVING bool_and(status IN ('terminated', 'canceled')) AND max(mirrored_at) > now() - make_interval(days => :days)
      ) AS s
-JOIN energy_slices a ON a.subscription_external_id = s.external_id AND (a.ended_at > s.ended_at OR a.late)
+JOIN energy_slices a ON a.subscription_external_id = s.external_id
 JOIN lago_events e ON e.slice_id = a.id AND e.status = 'delivered'
-WHERE (e.body::json->>'timestamp')::numeric > extract(epoch FROM s.ended_at)
+WHERE (a.ended_at > s.ended_at OR a.late OR e.restamped_at IS NOT NULL)
+  AND (e.body::json->>'timestamp')::numeric > extract(epoch FROM s.ended_at)
 GROUP BY a.subscription_external_id HAVING sum({SIGNED_WH}) <> 0
 """)
 

@@ -35,7 +35,7 @@ _DELIVERED = text(f"""
 SELECT e.transaction_id, {SIGNED_WH} AS wh, e.body::json->>'timestamp' AS stamp
 FROM energy_slices a JOIN lago_events e ON e.slice_id = a.id
 WHERE a.subscription_external_id = :subscription AND e.status = 'delivered'
-  AND (a.ended_at >= CAST(:since AS timestamptz) OR a.late)
+  AND (a.ended_at >= CAST(:since AS timestamptz) OR a.late OR e.restamped_at IS NOT NULL)
   AND (e.body::json->>'timestamp')::numeric >= extract(epoch FROM CAST(:since AS timestamptz))
   AND (e.body::json->>'timestamp')::numeric < extract(epoch FROM CAST(:until AS timestamptz))
 """)

@@ -113,13 +113,14 @@ class LagoEvent(Base):
             postgresql_where="status = 'pending'",
         ),
         Index("lago_events_quarantined_idx", "id", postgresql_where="status = 'quarantined'"),
+        Index("lago_events_overdue_idx", "overdue_since", postgresql_where="overdue_since IS NOT NULL"),
     )
 
     id: Mapped[BigId]
     slice_id: Mapped[int] = mapped_column(BigInteger, ForeignKey("energy_slices.id", ondelete="RESTRICT"), unique=True)
     transaction_id: Mapped[str] = mapped_column(unique=True)
     body: Mapped[str]
-    """The event as JSON text, exactly as Lago gets it."""
+    """The event as JSON text, exactly as Lago gets it. It changes only while Lago certainly does not have it."""
     status: Mapped[str] = mapped_column(server_default=LagoEventStatus.PENDING)
     attempts: Mapped[int] = mapped_column(server_default=text("0"))
     next_attempt_at: Mapped[datetime] = mapped_column(server_default=func.now())
@@ -129,6 +130,10 @@ class LagoEvent(Base):
     delivered_at: Mapped[datetime | None]
     last_error: Mapped[str | None]
     created_at: Mapped[CreatedAt]
+    overdue_since: Mapped[datetime | None]
+    """Its period closed before Lago is known to have it: it is not sent as it is."""
+    restamped_at: Mapped[datetime | None]
+    """Lago did not have it when its period closed: ``body`` is stamped into the period that was open then."""
 
 
 class LedgerHome(Base):

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import structlog
 
 from billing_bridge.metrics import BATCH_SECONDS, BATCHES, EVENTS
+from billing_bridge.sender.overdue import OverdueEvents
 from billing_bridge.sender.repository import LEASE_SECONDS, Claimed, LagoEventRepository
 from polaris_common.clock import Clock, to_wire
 from polaris_common.db import Database, UnitOfWork
@@ -95,12 +96,14 @@ class Sender:
 
     def __init__(self, database: Database, lago: LagoClient, clock: Clock, gate: SendingGate | None = None) -> None:
         self._database, self._lago, self._clock, self._gate = database, lago, clock, gate
+        self._overdue = OverdueEvents(database, lago, clock)
 
     async def send_due(self) -> None:
         """Send until nothing is due, Lago asks us to wait, or it does not answer several times in a row.
 
         While events are on their way to Lago, PostgreSQL picks the next ones and writes down what came of the last.
         """
+        await self._overdue.settle()
         lost = 0
         ahead: asyncio.Task[_Claim] | None = None
         recording: asyncio.Task[None] | None = None
