@@ -71,7 +71,7 @@ UPDATE lago_events SET overdue_since = now() WHERE id IN (
                                     THEN s.period_ending_at ELSE s.period_started_at END) AS period(open_since)
     WHERE e.status = 'pending' AND e.overdue_since IS NULL AND e.next_attempt_at <= now()
       AND period.open_since < now() - make_interval(secs => :margin)
-      AND (e.body::json->>'timestamp')::numeric < extract(epoch FROM period.open_since)
+      AND substring(e.body::json->>'timestamp' FROM '^[0-9.]+$')::numeric < extract(epoch FROM period.open_since)
     FOR UPDATE OF e SKIP LOCKED)
 """)
 
