@@ -77,6 +77,8 @@ async def test_a_hundred_reconnects_through_restarts_lose_and_repeat_nothing(wor
     disturber = _Disturber(world)
     await disturber.start()
     await world.emit(started(driver.audience, 0))
+    while not await _visible(world, driver):  # noqa: ASYNC110 - who resumed after 1 before it has its number is ahead
+        await asyncio.sleep(0.01)
     writers = [asyncio.create_task(_write_for_ever(world, driver, stranger, seed)) for seed in range(2)]
     disturbances = {20: disturber.kill_relay, 40: disturber.restart_gracefully, 60: disturber.restart_after_a_crash}
 
