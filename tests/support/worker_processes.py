@@ -5,9 +5,11 @@ import os
 import signal
 import socket
 import sys
+import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -43,8 +45,8 @@ async def served(app: ASGIApp) -> AsyncIterator[str]:
 class WorkerProcess:
     """One ``python -m sync_worker``, or of another service."""
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        self._process = process
+    def __init__(self, process: asyncio.subprocess.Process, alive: Path) -> None:
+        self._process, self._alive = process, alive
 
     @property
     def pid(self) -> int:
@@ -55,6 +57,12 @@ class WorkerProcess:
         """``kill -9``."""
         if self._process.returncode is None:
             self._process.kill()
+
+    async def serving(self) -> None:
+        """Wait until it serves: a signal before that ends it as it would any process."""
+        async with asyncio.timeout(60):
+            while not self._alive.exists():  # noqa: ASYNC110 - another process
+                await asyncio.sleep(0.05)
 
     async def stop(self) -> int:
         """Ask it to end; its exit code."""
@@ -90,25 +98,28 @@ async def workers(
         "TAG_SYNC_ENABLED": "false",
         **settings,
     }
-    started = [
-        WorkerProcess(
-            await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                module,
-                env=environment,
-                stdout=asyncio.subprocess.DEVNULL,
-                stderr=asyncio.subprocess.PIPE,
+    with tempfile.TemporaryDirectory(prefix="polaris-test-workers-") as folder:
+        alive = [Path(folder) / str(number) for number in range(count)]
+        started = [
+            WorkerProcess(
+                await asyncio.create_subprocess_exec(
+                    sys.executable,
+                    "-m",
+                    module,
+                    env={"ALIVE_FILE": str(file), **environment},
+                    stdout=asyncio.subprocess.DEVNULL,
+                    stderr=asyncio.subprocess.PIPE,
+                ),
+                file,
             )
-        )
-        for _ in range(count)
-    ]
-    try:
-        yield started
-    finally:
-        for worker in started:
-            worker.kill()
-            await worker.stop()
+            for file in alive
+        ]
+        try:
+            yield started
+        finally:
+            for worker in started:
+                worker.kill()
+                await worker.stop()
 
 
 async def until(condition: Callable[[], Awaitable[bool]], *, seconds: float = 20) -> float:

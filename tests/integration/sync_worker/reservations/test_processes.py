@@ -17,6 +17,8 @@ async def test_a_running_worker_gives_a_due_reservation_to_the_charger(
         workers(2, database_url=database_url, redis_url=redis_url, steve=steve) as pair,
     ):
         await until(is_held)
+        for worker in pair:
+            await worker.serving()
         assert [await worker.stop() for worker in pair] == [0, 0]
     assert yard.sent("ReserveNow") == 1
 

@@ -71,6 +71,8 @@ async def test_two_workers_started_together_make_one_run(site: Site, database_ur
         later = await site.charge(box="CP-2")
         await until(lambda: _is_known(site, later))
         assert await _runs(site) == [("completed", None)]
+        for worker in pair:
+            await worker.serving()
         assert [await worker.stop() for worker in pair] == [0, 0]
 
 
