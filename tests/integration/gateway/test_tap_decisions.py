@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
+import asyncpg
 import pytest
 from sqlalchemy import text
 from structlog.testing import capture_logs
@@ -226,6 +227,24 @@ async def test_a_lost_connection_is_made_again_for_the_very_next_tap(world: Gate
     await execute(CUT_OFF)
 
     assert await _override(world) == "BLOCKED"
+
+
+async def test_a_connection_that_was_cut_as_the_question_left_is_made_again_for_the_same_tap(
+    world: GatewayWorld, execute: Arrange, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await execute(_mapping(off="operator"))
+    assert await _override(world) == "BLOCKED"
+    facts = world.app.state.resources.taps._facts._query
+    ask, cut = facts._fetch_once, [asyncpg.InternalClientError("got result for unknown protocol state 3")]
+
+    async def cut_once(*question: Any) -> Any:
+        if cut:
+            raise cut.pop()
+        return await ask(*question)
+
+    monkeypatch.setattr(facts, "_fetch_once", cut_once)
+    assert await _override(world) == "BLOCKED"
+    assert not cut
 
 
 async def test_a_database_that_refuses_everything_leaves_the_decision_to_steve(

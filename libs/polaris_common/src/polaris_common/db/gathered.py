@@ -24,6 +24,7 @@ _MAY_HAVE_CLOSED = (
     asyncpg.InterfaceError,
     asyncpg.PostgresConnectionError,
     asyncpg.OperatorInterventionError,
+    asyncpg.InternalClientError,
 )
 
 Row = Sequence[Any]
@@ -122,7 +123,9 @@ class GatheredQuery:
                 was_open = connection.is_open
                 try:
                     return await self._fetch_once(connection, columns)
-                except _MAY_HAVE_CLOSED:
+                except _MAY_HAVE_CLOSED as error:
+                    if isinstance(error, asyncpg.InternalClientError):
+                        connection.drop()  # the server's last word came when none was expected
                     # The server was restarted since the last question, perhaps: a read may be asked again.
                     if not was_open or connection.is_open:
                         raise
