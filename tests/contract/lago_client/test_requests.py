@@ -65,6 +65,7 @@ async def _ask_everything(client: LagoClient) -> None:
     with pytest.raises(LagoRefused):
         await client.current_usage("c", "s")
     await _all(client.events(subscription="s", code="kwh", since=NOON, until=NOON))
+    await client.has_events(code="kwh", since=NOON, until=NOON)
     for every in (client.customers(), client.plans(), client.billable_metrics(), client.wallets("c")):
         await _all(every)
     await _all(client.subscriptions(external_customer_id="c"))

@@ -220,6 +220,33 @@ async def test_a_database_that_stays_where_it_is_asks_once(
         assert world.lago.config.faults.injected == {}
 
 
+async def test_a_lago_that_never_had_an_event_is_asked_once_however_many_subscriptions_it_has(
+    world: World, back_up: Callable[[World], Awaitable[Database]], redis_settings: RedisSettings
+) -> None:
+    for _ in range(5):
+        await world.driver()
+    async with restored(world, await back_up(world), redis_settings) as site:
+        faults = world.lago.config.faults
+        faults.replace([FaultRule(Fault.SLOW, seconds=0)])  # counts, and disturbs nothing
+        await site.recovery.look()
+        assert await site.recovery.billing_allowed()
+        assert faults.injected == {Fault.SLOW: 1}
+
+
+async def test_a_lago_too_large_to_say_whether_it_has_any_is_asked_about_each_subscription(
+    world: World,
+    back_up: Callable[[World], Awaitable[Database]],
+    redis_settings: RedisSettings,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("polaris_common.http.transport.BASE_DELAY_SECONDS", 0)
+    await world.driver()
+    async with restored(world, await back_up(world), redis_settings) as site:
+        world.lago.config.faults.replace([FaultRule(Fault.HTML_502, path="/events", method="GET", times=3)])
+        await site.recovery.look()
+        assert await site.recovery.billing_allowed()
+
+
 async def test_an_ordinary_role_may_ask_which_database_it_is_in(world: World) -> None:
     await world.execute("CREATE ROLE ordinary_role")
     try:

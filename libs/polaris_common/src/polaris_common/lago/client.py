@@ -125,6 +125,16 @@ class LagoClient:
         async for event in self._pages("/events", "events", query):
             yield event
 
+    async def has_events(self, *, code: str, since: datetime, until: datetime) -> bool:
+        """Whether any event of a metric is stored for that time, whoever's. Large organisations answer slowly.
+
+        Raises:
+            LagoUnavailable, LagoRefused: nothing is known.
+        """
+        window = {"timestamp_from": to_wire(since), "timestamp_to": to_wire(until)}
+        body = await self._get("/events", {"code": code, **window, "page": 1, "per_page": 1})
+        return body.get("events") != []
+
     async def event(self, transaction_id: str) -> dict[str, Any]:
         """Some event with that id."""
         return await self._one(f"/events/{_quoted(transaction_id)}", "event")

@@ -74,6 +74,8 @@ class Recovery:
         async with self._database.unit_of_work() as uow:
             last_kept = await RecoveryRepository(uow).last_kept()
         until, found = datetime.now(UTC) + _CLOCKS_DIFFER, 0
+        if not await self._may_have_some(last_kept - _YEAR - _CLOCKS_DIFFER, until):
+            return 0
         for subscription, period in (await self._subscriptions()).items():
             since, some = last_kept - period - _CLOCKS_DIFFER, list[RecoveredEvent]()
             async for raw in self._lago.events(
@@ -87,6 +89,13 @@ class Recovery:
                     some.clear()
             found += await self._keep(some)
         return found
+
+    async def _may_have_some(self, since: datetime, until: datetime) -> bool:
+        """A Lago that never had an event needs not be asked about each subscription; one that is too large is."""
+        try:
+            return await self._lago.has_events(code=self._metric_code, since=since, until=until)
+        except LagoUnavailable:
+            return True
 
     async def _subscriptions(self) -> Mapping[str, timedelta]:
         """The longest period of each subscription, by its external id."""
