@@ -26,7 +26,18 @@ PLANS = (STANDARD, DEAR, FLAT)
 OTHER_REGISTERS = (Sample("99", phase="L1"), Sample("7000000", "Energy.Active.Export.Register"))
 LAGO_PATHS = ("/events/batch", "/subscriptions", "/billable_metrics", ".*")
 STEVE_PATHS = ("/transactions", "/ocppTags", ".*")
-SIDE_BY_SIDE = ("live_poll", "run", "tag_sweep", "bill_due", "bill_held", "send_due", "inbox", "refresh")
+SIDE_BY_SIDE = (
+    "bill_due",
+    "bill_due",
+    "bill_due",
+    "live_poll",
+    "run",
+    "tag_sweep",
+    "bill_held",
+    "send_due",
+    "inbox",
+    "refresh",
+)
 NEEDS_LAGO = ("refresh", "sweep", "inbox", "send_due", "reconcile")
 
 some = st.integers(0, 5)
@@ -274,6 +285,12 @@ class MoneyPath(LoopMachine):
 
     @happens(job=st.sampled_from(SIDE_BY_SIDE), steps=st.one_of(st.none(), st.integers(0, 29)))
     def two_workers_work_at_once(self, job: str, steps: int | None) -> None:
+        """There is something to do for both."""
+        for charge in self.open_charges:
+            self._charge(charge, 11_003)
+        if job in FLOW:
+            for earlier in FLOW[: FLOW.index(job)]:
+                self.run(self.city.do(earlier))
         self.run(self.city.do_twice_at_once(job, steps=steps, ending=Ending.KILLED))
 
     @happens(minutes=st.sampled_from((-10, -1, 10)))
