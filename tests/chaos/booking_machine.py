@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -318,6 +319,12 @@ class Reservations(LoopMachine):
                     await repository.cancel(number)
 
     async def _past_our_code(self, attempt: Attempt) -> str:
+        """Of two that wait for each other the server gives one up, which may try again."""
+        while True:
+            with suppress(asyncpg.DeadlockDetectedError):
+                return await self._once_past_our_code(attempt)
+
+    async def _once_past_our_code(self, attempt: Attempt) -> str:
         try:
             async with self.city.raw() as connection:
                 match attempt:

@@ -281,7 +281,7 @@ def _answers_what_is_known(wish: Wish, before: Sent, each: Sent) -> None:
     if each.variant != before.variant:
         assert each.error == KeyReused.code, f"{each.error} although the key belongs to another body: {wish}"
     elif before.succeeded and not before.cut_off and wish.kind not in USED_UP:
-        assert each.replayed, f"{each} is no replay: {wish}"
+        assert each.replayed, f"{each.error}: {each} is no replay: {wish}"
     elif not each.replayed:
         known = {AnswerNotKept.code, StillRunning.code} | ({"invalid_code"} if wish.kind in USED_UP else set())
         assert each.error in known, f"{each.error} for what was done before: {wish}"
