@@ -154,9 +154,7 @@ class Ledger:
             meters = MeterRepository(uow)
             revisions = await meters.revisions(transaction_ids)
             recovered = await self._take_back(uow, [session.id for session in sessions])
-            sessions = [
-                each._replace(billed_revision=each.revision) if each.id in recovered else each for each in sessions
-            ]
+            sessions = [each.with_slices() if each.id in recovered else each for each in sessions]
             outcome = self._decide(sessions, await self._known(uow, sessions, recovered))
             await ledger.append(outcome.slices)
             await ledger.record(outcome.decisions)
@@ -176,7 +174,8 @@ class Ledger:
         taken = await RecoveredEvents(uow).take(session_ids)
         if not taken:
             return {}
-        ledger, slices, decided = LedgerRepository(uow), list[NewSlice](), await LedgerRepository(uow).decided([*taken])
+        ledger, slices = LedgerRepository(uow), list[NewSlice]()
+        decided = await ledger.decided([*taken])
         for session_id, events in taken.items():
             some, decided[session_id] = slices_of(session_id, events, decided.get(session_id, _UNDECIDED))
             slices += some

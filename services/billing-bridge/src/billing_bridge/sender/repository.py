@@ -59,21 +59,27 @@ UPDATE lago_events SET attempts = attempts - 1, next_attempt_at = now()
 WHERE id = ANY(CAST(:ids AS bigint[])) AND status = 'pending'
 """)
 
-# A period that has ended since Lago told us of it counts as closed, as in ``domain.payer``. For a while after its end
-# Lago has not made the invoice yet. What a sender holds right now is looked at again next time.
-_MARK_OVERDUE = text("""
+OPEN_SINCE = """
+CASE WHEN s.period_ending_at < now() AND s.mirrored_at <= s.period_ending_at
+     THEN s.period_ending_at ELSE s.period_started_at END
+"""
+"""When the open period of subscription ``s`` began: one that has ended since Lago told us of it counts as closed, as in
+``domain.payer``."""
+
+# For a while after a period's end Lago has not made the invoice yet. What a sender holds right now is looked at again
+# next time.
+_MARK_OVERDUE = text(f"""
 UPDATE lago_events SET overdue_since = now() WHERE id IN (
     SELECT e.id FROM lago_events e
     JOIN energy_slices a ON a.id = e.slice_id
     JOIN lago_subscriptions s
         ON s.external_id = a.subscription_external_id AND s.status = 'active' AND s.deleted_at IS NULL
-    CROSS JOIN LATERAL (SELECT CASE WHEN s.period_ending_at < now() AND s.mirrored_at <= s.period_ending_at
-                                    THEN s.period_ending_at ELSE s.period_started_at END) AS period(open_since)
+    CROSS JOIN LATERAL (SELECT {OPEN_SINCE}) AS period(open_since)
     WHERE e.status = 'pending' AND e.overdue_since IS NULL AND e.next_attempt_at <= now()
       AND period.open_since < now() - make_interval(secs => :margin)
       AND substring(e.body::json->>'timestamp' FROM '^[0-9.]+$')::numeric < extract(epoch FROM period.open_since)
     FOR UPDATE OF e SKIP LOCKED)
-""")
+""")  # noqa: S608 - no input in it
 
 _OVERDUE = text("""
 SELECT e.id, e.transaction_id, e.body, e.attempts, s.id AS session_id, s.steve_transaction_id, s.charge_box_id,

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from sqlalchemy import text
 
+from billing_bridge.sender.repository import OPEN_SINCE
 from polaris_common.db import UnitOfWork
 
 # What is due later than any claim lasts is backing off. What a sender holds right now is looked at again next time.
@@ -22,19 +23,17 @@ WHERE id IN (
     ORDER BY e.id FOR UPDATE OF e SKIP LOCKED)
 """)
 
-# A period that has ended since Lago told us of it counts as closed, as in ``domain.payer``. A subscription that has
-# ended has had its last invoice.
-_MISSED = text("""
+# A subscription that has ended has had its last invoice.
+_MISSED = text(f"""
 SELECT a.subscription_external_id AS subscription, count(*) AS events
 FROM lago_events e
 JOIN energy_slices a ON a.id = e.slice_id
 LEFT JOIN lago_subscriptions s
     ON s.external_id = a.subscription_external_id AND s.status = 'active' AND s.deleted_at IS NULL
-WHERE e.status = 'pending' AND (s.lago_id IS NULL OR (e.body::json->>'timestamp')::numeric < extract(epoch FROM
-    CASE WHEN s.period_ending_at < now() AND s.mirrored_at <= s.period_ending_at
-         THEN s.period_ending_at ELSE s.period_started_at END))
+WHERE e.status = 'pending'
+  AND (s.lago_id IS NULL OR (e.body::json->>'timestamp')::numeric < extract(epoch FROM {OPEN_SINCE}))
 GROUP BY a.subscription_external_id ORDER BY a.subscription_external_id
-""")
+""")  # noqa: S608 - no input in it
 
 _RAISE = text("""
 INSERT INTO billing_alerts (kind, subject) VALUES (:kind, :subject) ON CONFLICT DO NOTHING RETURNING kind
